@@ -1,0 +1,40 @@
+/**
+ * Every limit that judges a length from outside, in one file, so that a reviewer can see what a hostile patch may ask for.
+ * Values in bytes unless the name says otherwise.
+ */
+
+export type Profile = 'gateway' | 'mcu';
+
+export interface ProfileSizes {
+  /** Transport unit, hash of the next frame included. Fits the receive buffer of the class of device. */
+  readonly frameBytes: number;
+  /** Most target bytes in one coded segment, and the grid that segment ends lie on. */
+  readonly segmentBytes: number;
+  /** Each of the two I/O buffers (source in, target out). A multiple of every write alignment. */
+  readonly ioBytes: number;
+  /** Most source bytes a segment may put in front of its zstd window. */
+  readonly dictionaryBytes: number;
+}
+
+export const PROFILES: Readonly<Record<Profile, ProfileSizes>> = {
+  gateway: { frameBytes: 65536, segmentBytes: 1048576, ioBytes: 65536, dictionaryBytes: 4194304 },
+  mcu: { frameBytes: 1024, segmentBytes: 16384, ioBytes: 256, dictionaryBytes: 0 },
+};
+
+/** Header plus signatures; checked before anything else is looked at. */
+export const MAX_PREAMBLE_BYTES = 2048;
+export const MAX_PRIORS_BYTES = 1024;
+export const MAX_SIGNATURES = 8;
+export const MAX_NAME_BYTES = 32;
+
+export const MIN_FRAME_BYTES = 64;
+export const MAX_FRAME_BYTES = 1 << 20;
+export const MIN_SEGMENT_BYTES = 1024;
+export const MAX_SEGMENT_BYTES = 1 << 24;
+/** Decompressed ops and data of one segment. Deltas cost at most one byte per target byte; the rest is for ops. */
+export const MAX_PLAIN_BYTES = 2 * MAX_SEGMENT_BYTES;
+export const MAX_DICTIONARY_BYTES = 1 << 24;
+/** Models of a terabyte are far off; offsets stay exact in a double. */
+export const MAX_FILE_BYTES = 2 ** 48;
+/** What a gateway lets one patch claim for its decoder unless told otherwise. */
+export const DEFAULT_MAX_BUFFER_BYTES = 64 << 20;
