@@ -1,0 +1,236 @@
+/**
+ * Builds small patches for the tests from segments that a test spells out, so that none depends on what the encoder would
+ * choose. No tests of its own: the suffix keeps it out of core, whose shipped files know no platform.
+ */
+
+import { createHash } from 'node:crypto';
+import { NodeHasher, NodeSigner, publicKeyOfSeed } from '../../targets/node/hashing.js';
+import { ByteBuilder } from '../diff/byte-builder.js';
+import type { Spool } from '../diff/encode-body.js';
+import { encodePlain, type Piece } from '../diff/pieces.js';
+import { writePatch } from '../diff/write-patch.js';
+import { PROFILES } from '../limits.js';
+import type { Signer } from '../ports.js';
+import { FrameGeometry } from './frames.js';
+import { measurePreamble, type PatchHeader, parseHeader } from './header.js';
+import { FLAG_DICTIONARY, SEGMENT_COPY, SEGMENT_STORED, SEGMENT_ZSTD } from './segment.js';
+
+/** One segment of a plan; `bytes` is spelled out where a test wants it malformed. */
+export type PlannedSegment =
+  | { readonly kind: 'copy'; readonly length: number; readonly source: number }
+  | { readonly kind: 'stored'; readonly pieces: readonly Piece[] }
+  | {
+      readonly kind: 'zstd';
+      readonly pieces: readonly Piece[];
+      readonly dictionary?: { offset: number; length: number };
+    }
+  | { readonly kind: 'raw'; readonly bytes: Uint8Array };
+
+export interface PatchPlan {
+  /** Absent: a stand-alone patch. */
+  readonly source?: Uint8Array;
+  readonly target: Uint8Array;
+  readonly segments: readonly PlannedSegment[];
+  readonly signers?: readonly Signer[];
+  readonly header?: Partial<Omit<PatchHeader, 'firstFrameHash' | 'bodyBytes'>>;
+  readonly compress?: (dictionary: Uint8Array, plain: Uint8Array) => Uint8Array;
+}
+
+export interface BuiltPatch {
+  readonly bytes: Uint8Array;
+  readonly header: PatchHeader;
+  readonly headerBytes: number;
+  readonly preambleBytes: number;
+  readonly geometry: FrameGeometry;
+}
+
+export function buildPatch(plan: PatchPlan): BuiltPatch {
+  const { source, target, header } = plan;
+  const { body, packedBytes, plainBytes, dictionaryBytes } = buildBody(plan);
+  const parts = new ByteBuilder(body.length + 1024);
+  const { frameBytes, segmentBytes } = PROFILES[header?.profile ?? 'mcu'];
+  writePatch({
+    header: {
+      format: 'Binary',
+      codec: 'zstd',
+      level: 3,
+      profile: 'mcu',
+      standalone: source === undefined,
+      frameBytes,
+      segmentBytes,
+      packedBytes,
+      plainBytes,
+      dictionaryBytes,
+      contextBytes: 0,
+      sourceSize: source?.length ?? 0,
+      targetSize: target.length,
+      sourceHash: source === undefined ? new Uint8Array(32) : sha256(source),
+      targetHash: sha256(target),
+      tensorsModified: 0,
+      tensorsUnchanged: 0,
+      versionCounter: 0,
+      minimumCounter: 0,
+      createdAt: null,
+      family: '',
+      deviceClass: '',
+      priors: new Uint8Array(0),
+      ...header,
+    },
+    spool: new MemorySpool(body),
+    signer: plan.signers?.[0] ?? null,
+    hasher: new NodeHasher(),
+    write: (bytes) => parts.append(bytes),
+  });
+  return describePatch(parts.view().slice());
+}
+
+export function describePatch(bytes: Uint8Array): BuiltPatch {
+  const size = measurePreamble(bytes, bytes.length);
+  if (size === null) throw new Error('a built patch has a whole preamble');
+  const header = parseHeader(bytes.subarray(0, size.headerBytes));
+  return { bytes, header, ...size, geometry: new FrameGeometry(header.frameBytes, header.bodyBytes) };
+}
+
+interface BuiltBody {
+  readonly body: Uint8Array;
+  readonly packedBytes: number;
+  readonly plainBytes: number;
+  readonly dictionaryBytes: number;
+}
+
+function buildBody({ source, target, segments, compress }: PatchPlan): BuiltBody {
+  const body = new ByteBuilder();
+  const most = { packedBytes: 0, plainBytes: 0, dictionaryBytes: 0 };
+  let at = 0;
+  for (const segment of segments) {
+    if (segment.kind === 'raw') {
+      body.append(segment.bytes);
+      continue;
+    }
+    const length =
+      segment.kind === 'copy' ? segment.length : segment.pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (segment.kind === 'copy') body.append(copySegment(at, length, segment.source));
+    else {
+      const plain = encodePlain(segment.pieces, target.subarray(at, at + length), at, (offset, bytes) =>
+        (source ?? new Uint8Array(0)).subarray(offset, offset + bytes),
+      );
+      most.plainBytes = Math.max(most.plainBytes, plain.length);
+      if (segment.kind === 'stored') body.append(storedSegment(length, plain));
+      else {
+        const { offset, length: dictionaryBytes } = segment.dictionary ?? { offset: 0, length: 0 };
+        const dictionary = (source ?? new Uint8Array(0)).subarray(offset, offset + dictionaryBytes);
+        const packed = (compress ?? rawZstd)(dictionary, plain);
+        most.packedBytes = Math.max(most.packedBytes, packed.length);
+        most.dictionaryBytes = Math.max(most.dictionaryBytes, dictionaryBytes);
+        body.append(
+          zstdSegment({ at, length, plainBytes: plain.length, packed, dictionaryBytes, dictionaryOffset: offset }),
+        );
+      }
+    }
+    at += length;
+  }
+  return { body: body.view().slice(), ...most };
+}
+
+export function copySegment(targetOffset: number, length: number, source: number): Uint8Array {
+  const out = new ByteBuilder(32);
+  out.byte(SEGMENT_COPY);
+  out.unsigned(length);
+  out.signed(source - targetOffset);
+  return out.view();
+}
+
+export function storedSegment(targetBytes: number, plain: Uint8Array): Uint8Array {
+  const out = new ByteBuilder(32 + plain.length);
+  out.byte(SEGMENT_STORED);
+  out.unsigned(targetBytes);
+  out.signed(plain.length - targetBytes);
+  out.append(plain);
+  return out.view();
+}
+
+export interface ZstdSegment {
+  readonly at: number;
+  readonly length: number;
+  readonly plainBytes: number;
+  readonly packed: Uint8Array;
+  readonly dictionaryBytes?: number;
+  readonly dictionaryOffset?: number;
+}
+
+export function zstdSegment({
+  at,
+  length,
+  plainBytes,
+  packed,
+  dictionaryBytes = 0,
+  dictionaryOffset = 0,
+}: ZstdSegment): Uint8Array {
+  const out = new ByteBuilder(64 + packed.length);
+  out.byte(SEGMENT_ZSTD | (dictionaryBytes > 0 ? FLAG_DICTIONARY : 0));
+  out.unsigned(length);
+  out.signed(plainBytes - length);
+  out.unsigned(packed.length);
+  if (dictionaryBytes > 0) {
+    out.unsigned(dictionaryBytes);
+    out.signed(dictionaryOffset - at);
+  }
+  out.append(packed);
+  return out.view();
+}
+
+/** `plain` as raw zstd blocks, without any compression: valid zstd that needs no encoder. */
+export function rawZstd(_dictionary: Uint8Array, plain: Uint8Array): Uint8Array {
+  const out = new ByteBuilder(plain.length + 64);
+  for (let from = 0; from === 0 || from < plain.length; from += 131072) {
+    const run = plain.subarray(from, from + 131072);
+    const header = (run.length << 3) | (from + run.length === plain.length ? 1 : 0);
+    out.byte(header);
+    out.byte(header >>> 8);
+    out.byte(header >>> 16);
+    out.append(run);
+  }
+  return out.view();
+}
+
+export class MemorySpool implements Spool {
+  readonly size: number;
+  private readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.size = bytes.length;
+  }
+
+  append(): void {
+    throw new Error('the body is whole already');
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+}
+
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash('sha256').update(bytes).digest());
+}
+
+/** A signer whose key is made of `seed` alone, so that runs repeat. */
+export function testSigner(seed: number): Signer {
+  const secret = new Uint8Array(32).fill(seed);
+  const privateKey = new Uint8Array(64);
+  privateKey.set(secret);
+  privateKey.set(publicKeyOfSeed(secret), 32);
+  return new NodeSigner(privateKey);
+}
+
+/** `length` bytes that look random and repeat for the same `salt`. */
+export function noise(length: number, salt = 0): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = (Math.imul(salt, 0x9e3779b1) + 1) >>> 0;
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}

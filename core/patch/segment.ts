@@ -1,0 +1,146 @@
+/**
+ * Segments and ops (SPEC.md, "Segments"): the unit of decoding and restart. This file knows their encoding, both ways round;
+ * what the ops do to bytes is core/codec.
+ */
+
+import { MAX_VARINT_BYTES, VarintReader } from '../bytes.js';
+import { InvalidPatch } from '../errors.js';
+import type { PatchHeader } from './header.js';
+
+/** A run of source bytes; may be longer than a segment and can be restarted anywhere. */
+export const SEGMENT_COPY = 0;
+/** Ops and data as they are. */
+export const SEGMENT_STORED = 1;
+/** Ops and data behind zstd. */
+export const SEGMENT_ZSTD = 2;
+
+export const OP_COPY = 0;
+export const OP_DELTA = 1;
+export const OP_LITERAL = 2;
+/** Source elements written in another element type, plus a residual (core/codec/cast.ts). */
+export const OP_CAST = 3;
+
+/** Bits 0-1 of a segment's first byte are its kind. The others leave out what most segments would repeat. */
+const KIND_MASK = 3;
+/** The segment ends where the grid's next line, or the target, does: no length follows. */
+export const FLAG_TO_GRID = 4;
+/** zstd only: a dictionary is used. */
+export const FLAG_DICTIONARY = 8;
+/** With FLAG_DICTIONARY: it is the whole source, no range follows. */
+export const FLAG_WHOLE_SOURCE = 16;
+
+/** First byte and five varints. */
+export const MAX_SEGMENT_HEADER_BYTES = 1 + 5 * MAX_VARINT_BYTES;
+
+/** One decoded segment header; reused from segment to segment. */
+export interface SegmentHeader {
+  kind: number;
+  targetBytes: number;
+  /** COPY: where the run starts in the source. */
+  sourceOffset: number;
+  plainBytes: number;
+  packedBytes: number;
+  dictionaryBytes: number;
+  dictionaryOffset: number;
+}
+
+export function emptySegmentHeader(): SegmentHeader {
+  return {
+    kind: 0,
+    targetBytes: 0,
+    sourceOffset: 0,
+    plainBytes: 0,
+    packedBytes: 0,
+    dictionaryBytes: 0,
+    dictionaryOffset: 0,
+  };
+}
+
+const reader = new VarintReader();
+
+/**
+ * Decodes a segment header from the first `length` bytes of `bytes` into `out`.
+ * @param targetOffset where in the target the segment starts
+ * @returns bytes used, or 0 while more are needed
+ * @throws InvalidPatch BAD_SEGMENT when a length is over what the header declared or an offset outside the source
+ */
+export function readSegmentHeader(
+  bytes: Uint8Array,
+  length: number,
+  targetOffset: number,
+  patch: PatchHeader,
+  out: SegmentHeader,
+): number {
+  reader.reset(bytes, 0, length);
+  const first = reader.byte();
+  out.kind = first & KIND_MASK;
+  out.targetBytes = first & FLAG_TO_GRID ? bytesToGrid(targetOffset, patch) : reader.unsigned();
+  out.sourceOffset = 0;
+  out.plainBytes = 0;
+  out.packedBytes = 0;
+  out.dictionaryBytes = 0;
+  out.dictionaryOffset = 0;
+  if (out.kind === SEGMENT_COPY) out.sourceOffset = targetOffset + reader.signed();
+  else out.plainBytes = out.targetBytes + reader.signed();
+  if (out.kind === SEGMENT_ZSTD) {
+    out.packedBytes = reader.unsigned();
+    if (first & FLAG_WHOLE_SOURCE) out.dictionaryBytes = patch.sourceSize;
+    else if (first & FLAG_DICTIONARY) {
+      out.dictionaryBytes = reader.unsigned();
+      out.dictionaryOffset = targetOffset + reader.signed();
+    }
+  }
+  if (reader.failed) throw bad(targetOffset, 'a varint in its shortest form', 'a malformed one');
+  if (reader.short) return 0;
+  checkFlags(first, targetOffset);
+  checkSegment(out, targetOffset, patch);
+  return reader.position;
+}
+
+/** From `targetOffset` to the next multiple of the segment size, or to the target's end. */
+export function bytesToGrid(
+  targetOffset: number,
+  { segmentBytes, targetSize }: Pick<PatchHeader, 'segmentBytes' | 'targetSize'>,
+): number {
+  return Math.min(segmentBytes - (targetOffset % segmentBytes), targetSize - targetOffset);
+}
+
+function checkFlags(first: number, targetOffset: number): void {
+  const dictionary = first & (FLAG_DICTIONARY | FLAG_WHOLE_SOURCE);
+  const allowed = (first & KIND_MASK) === SEGMENT_ZSTD ? dictionary !== FLAG_WHOLE_SOURCE : dictionary === 0;
+  if (!allowed || first >= 32) throw bad(targetOffset, 'known segment flags', first);
+}
+
+function checkSegment(segment: SegmentHeader, targetOffset: number, patch: PatchHeader): void {
+  const left = patch.targetSize - targetOffset;
+  if (segment.kind > SEGMENT_ZSTD) throw bad(targetOffset, 'segment kind 0 to 2', segment.kind);
+  if (segment.targetBytes < 1 || segment.targetBytes > left)
+    throw bad(targetOffset, `1 to ${left} target bytes`, segment.targetBytes);
+  if (segment.kind === SEGMENT_COPY) {
+    checkRange('copied run', segment.sourceOffset, segment.targetBytes, targetOffset, patch);
+    return;
+  }
+  if (segment.targetBytes > patch.segmentBytes) {
+    throw bad(targetOffset, `at most ${patch.segmentBytes} target bytes in a coded segment`, segment.targetBytes);
+  }
+  if (segment.plainBytes < 1 || segment.plainBytes > patch.plainBytes)
+    throw bad(targetOffset, `plain size of 1 to ${patch.plainBytes}`, segment.plainBytes);
+  const least = segment.kind === SEGMENT_ZSTD ? 1 : 0;
+  if (segment.packedBytes < least || segment.packedBytes > patch.packedBytes) {
+    throw bad(targetOffset, `packed size ${least} to ${patch.packedBytes}`, segment.packedBytes);
+  }
+  if (segment.dictionaryBytes > patch.dictionaryBytes) {
+    throw bad(targetOffset, `dictionary up to ${patch.dictionaryBytes}`, segment.dictionaryBytes);
+  }
+  checkRange('dictionary', segment.dictionaryOffset, segment.dictionaryBytes, targetOffset, patch);
+}
+
+function checkRange(what: string, start: number, length: number, targetOffset: number, patch: PatchHeader): void {
+  if (start < 0 || length > patch.sourceSize - start) {
+    throw bad(targetOffset, `${what} inside the source's ${patch.sourceSize} bytes`, `${start}+${length}`);
+  }
+}
+
+function bad(targetOffset: number, expected: string, got: string | number): InvalidPatch {
+  return new InvalidPatch('BAD_SEGMENT', `segment at target byte ${targetOffset}: expected ${expected}, got ${got}`);
+}
