@@ -1,0 +1,208 @@
+/**
+ * Pieces: the encoder's ops. A plan is a list of pieces that cover a segment's target bytes in order; this file turns a plan
+ * into the plain bytes of a segment.
+ */
+
+import { CAST_BLOCKS, CAST_RUN, type CastTypes, castRun } from '../codec/cast.js';
+import {
+  ELEMENT_BYTE,
+  ELEMENT_BYTES,
+  ELEMENT_FLOAT16,
+  ELEMENT_FLOAT32,
+  ELEMENT_INT16,
+  ELEMENT_INT32,
+  toOrdered16,
+  toOrdered32,
+} from '../codec/elements.js';
+import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
+import { ByteBuilder } from './byte-builder.js';
+import type { RunScales } from './cast-scales.js';
+
+export interface Piece {
+  readonly kind: typeof OP_COPY | typeof OP_DELTA | typeof OP_LITERAL | typeof OP_CAST;
+  /** Element type (core/codec/elements.ts). */
+  readonly type: number;
+  readonly length: number;
+  /** Ignored for a literal. */
+  readonly source: number;
+  /** Of a cast alone. */
+  readonly cast?: CastPiece;
+}
+
+export interface CastPiece extends CastTypes {
+  readonly scales: RunScales | null;
+}
+
+export function literal(length: number, type = ELEMENT_BYTE): Piece {
+  return { kind: OP_LITERAL, type, length, source: 0 };
+}
+
+export function copy(length: number, source: number): Piece {
+  return { kind: OP_COPY, type: ELEMENT_BYTE, length, source };
+}
+
+export function delta(length: number, source: number, type: number): Piece {
+  return { kind: OP_DELTA, type, length, source };
+}
+
+/** The residual's element type goes by the cast's target: whole elements where it has no blocks. */
+export function castPiece(length: number, source: number, cast: CastPiece): Piece {
+  const { elements, bytes } = CAST_BLOCKS[cast.to]!;
+  const type = elements > 1 || bytes === 1 ? ELEMENT_BYTE : bytes === 2 ? ELEMENT_INT16 : ELEMENT_INT32;
+  return { kind: OP_CAST, type, length, source, cast };
+}
+
+/** Source bytes that a piece's target bytes come from. */
+export function sourceBytesOf(piece: Piece): number {
+  if (piece.cast === undefined) return piece.length;
+  const from = CAST_BLOCKS[piece.cast.from]!;
+  const to = CAST_BLOCKS[piece.cast.to]!;
+  return (((piece.length / to.bytes) * to.elements) / from.elements) * from.bytes;
+}
+
+/** What the cast predicts for the piece's target bytes. */
+export function predictCast(cast: CastPiece, source: Uint8Array, length: number): Uint8Array {
+  const from = CAST_BLOCKS[cast.from]!;
+  const to = CAST_BLOCKS[cast.to]!;
+  const runSource = (CAST_RUN / from.elements) * from.bytes;
+  const runTarget = (CAST_RUN / to.elements) * to.bytes;
+  const predicted = new Uint8Array(length);
+  for (let at = 0, read = 0; at < length; at += runTarget, read += runSource) {
+    const first = (cast.scales?.phase ?? 0) + (at / to.bytes) * to.elements;
+    castRun(cast, source.subarray(read, read + runSource), predicted.subarray(at, at + runTarget), cast.scales, first);
+  }
+  return predicted;
+}
+
+/** Reads source bytes; the result is a view, valid until the next call. */
+export type ReadSource = (offset: number, length: number) => Uint8Array;
+
+/** Joins neighbours that one op can say: what follows on in the source, literals of one type. */
+export function mergePieces(pieces: readonly Piece[]): Piece[] {
+  const merged: Piece[] = [];
+  for (const piece of pieces) {
+    const last = merged.at(-1);
+    const follows =
+      last !== undefined && last.kind === piece.kind && last.type === piece.type && piece.kind !== OP_CAST;
+    if (follows && (piece.kind === OP_LITERAL || last.source + last.length === piece.source)) {
+      merged[merged.length - 1] = { ...last, length: last.length + piece.length };
+    } else if (piece.length > 0) merged.push(piece);
+  }
+  return merged;
+}
+
+/** Encodes plans one after another into the same memory. */
+export class PlainEncoder {
+  private readonly ops = new ByteBuilder();
+  private readonly data = new ByteBuilder();
+  private readonly plain = new ByteBuilder();
+
+  /**
+   * The plain bytes of a segment: length of the ops, ops, data (SPEC.md, "Ops"). A view, valid until the next call.
+   * @param pieces merged
+   */
+  encode(pieces: readonly Piece[], target: Uint8Array, targetOffset: number, readSource: ReadSource): Uint8Array {
+    const { ops, data, plain } = this;
+    for (const builder of [ops, data, plain]) builder.clear();
+    let cursor = targetOffset;
+    let at = 0;
+    for (const piece of pieces) {
+      const shift = piece.kind === OP_LITERAL ? 0 : piece.source - cursor;
+      const sourceBytes = sourceBytesOf(piece);
+      ops.byte(piece.kind | (piece.type << 2) | (shift === 0 ? 0 : 0x20));
+      ops.unsigned(piece.length);
+      if (shift !== 0) ops.signed(shift);
+      cursor += shift + sourceBytes;
+      const bytes = target.subarray(at, at + piece.length);
+      if (piece.kind === OP_LITERAL) splitPlanes(ELEMENT_BYTES[piece.type]!, bytes, data.extend(piece.length));
+      else if (piece.cast !== undefined)
+        appendCast(piece, piece.cast, readSource(piece.source, sourceBytes), bytes, ops, data);
+      else if (piece.kind === OP_DELTA)
+        takeDelta(piece.type, readSource(piece.source, sourceBytes), bytes, data.extend(piece.length));
+      at += piece.length;
+    }
+    const onlyLiteral = pieces.length === 1 && pieces[0]!.kind === OP_LITERAL && pieces[0]!.type === ELEMENT_BYTE;
+    if (onlyLiteral) ops.clear();
+    plain.unsigned(ops.length);
+    plain.append(ops.view());
+    plain.append(data.view());
+    return plain.view();
+  }
+}
+
+/** As PlainEncoder's, in memory of its own. */
+export function encodePlain(
+  pieces: readonly Piece[],
+  target: Uint8Array,
+  targetOffset: number,
+  readSource: ReadSource,
+): Uint8Array {
+  return new PlainEncoder().encode(pieces, target, targetOffset, readSource);
+}
+
+function appendCast(
+  piece: Piece,
+  cast: CastPiece,
+  source: Uint8Array,
+  target: Uint8Array,
+  ops: ByteBuilder,
+  data: ByteBuilder,
+): void {
+  ops.byte((cast.from << 4) | cast.to);
+  if (cast.scales !== null) {
+    ops.unsigned(cast.scales.bytes.length / 4);
+    ops.unsigned(cast.scales.inner);
+    ops.unsigned(cast.scales.phase);
+    data.append(cast.scales.bytes);
+  }
+  takeDelta(piece.type, predictCast(cast, source, target.length), target, data.extend(target.length));
+}
+
+/** Byte planes of `bytes`, most significant first, into `planes`. */
+export function splitPlanes(elementBytes: number, bytes: Uint8Array, planes: Uint8Array): void {
+  if (elementBytes === 1) {
+    planes.set(bytes);
+    return;
+  }
+  const count = bytes.length / elementBytes;
+  for (let byte = 0; byte < elementBytes; byte++) {
+    const plane = (elementBytes - 1 - byte) * count;
+    for (let i = 0; i < count; i++) planes[plane + i] = bytes[i * elementBytes + byte]!;
+  }
+}
+
+/** Zigzagged target - source in byte planes: the inverse of core/codec/elements.ts' addDelta. */
+export function takeDelta(type: number, source: Uint8Array, target: Uint8Array, planes: Uint8Array): void {
+  const width = ELEMENT_BYTES[type]!;
+  const count = target.length / width;
+  if (width === 1) {
+    for (let i = 0; i < count; i++) planes[i] = target[i]! - source[i]!;
+    return;
+  }
+  for (let i = 0; i < count; i++) {
+    const zigzag = width === 2 ? zigzag16(type, source, target, 2 * i) : zigzag32(type, source, target, 4 * i);
+    for (let plane = 0; plane < width; plane++) planes[plane * count + i] = zigzag >>> (8 * (width - 1 - plane));
+  }
+}
+
+function zigzag16(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
+  const old = source[at]! | (source[at + 1]! << 8);
+  const now = target[at]! | (target[at + 1]! << 8);
+  const raw = type === ELEMENT_FLOAT16 ? toOrdered16(now) - toOrdered16(old) : now - old;
+  const difference = (raw << 16) >> 16;
+  return ((difference << 1) ^ (difference >> 31)) & 0xffff;
+}
+
+function zigzag32(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
+  const old = read32(source, at);
+  const now = read32(target, at);
+  const difference = type === ELEMENT_FLOAT32 ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
+  return ((difference << 1) ^ (difference >> 31)) >>> 0;
+}
+
+function read32(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
+
+/** Types a delta can be tried with when nothing says what the bytes are. */
+export const GUESSED_TYPES: readonly number[] = [ELEMENT_BYTE, ELEMENT_INT16, ELEMENT_FLOAT16, ELEMENT_FLOAT32];

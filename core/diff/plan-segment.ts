@@ -1,0 +1,169 @@
+/**
+ * Candidate plans for one segment of the target. Several are tried because no rule tells beforehand whether zstd does better
+ * with typed differences or with the source itself as its dictionary; the encoder keeps the smallest result.
+ */
+
+import { CAST_BLOCKS, type CastTypes } from '../codec/cast.js';
+import { ELEMENT_BYTES } from '../codec/elements.js';
+import type { Tensor } from '../formats/model.js';
+import { OP_COPY } from '../patch/segment.js';
+import { castScales } from './cast-scales.js';
+import { chooseCast, chooseCopy, chooseTyped, elementTypeOf } from './choose-piece.js';
+import type { ByteMatcher } from './match-bytes.js';
+import { castTypes } from './match-casts.js';
+import { literal, mergePieces, type Piece, type ReadSource } from './pieces.js';
+
+/** Share of a tensor without a base that must be copied from somewhere for the byte-level delta to be worth its ops. */
+const LEAST_EXPLAINED = 0.1;
+
+export interface Segment {
+  /** Offset in the target. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface PlannerOptions {
+  /** Target tensors in file order, not overlapping, each with the source tensor it is a new version or a cast of, or null. */
+  readonly tensors: readonly { readonly tensor: Tensor; readonly base: Tensor | null }[];
+  /** null for a stand-alone patch. */
+  readonly matcher: ByteMatcher | null;
+  readonly readSource: ReadSource;
+}
+
+/** A target tensor, its base, and its place in the list. */
+interface TensorPair {
+  readonly tensor: Tensor;
+  readonly base: Tensor | null;
+  readonly index: number;
+}
+
+interface Region {
+  /** Indices into the segment. */
+  readonly start: number;
+  readonly end: number;
+  readonly pair: TensorPair | null;
+}
+
+export class SegmentPlanner {
+  private readonly options: PlannerOptions;
+  /** First tensor that may reach into the next segment: segments come in order. */
+  private nextTensor = 0;
+  /** Where the last region with a base lay, relative to the target: the likeliest place for what follows it. */
+  private drift = 0;
+  /** By index into `tensors`: a byte of it differs from its base, or it has none. */
+  readonly modified: Uint8Array;
+
+  constructor(options: PlannerOptions) {
+    this.options = options;
+    this.modified = new Uint8Array(options.tensors.length);
+  }
+
+  /** Where in the source the segment's counterpart probably begins. */
+  get expectedDrift(): number {
+    return this.drift;
+  }
+
+  /** Plans to try, each merged pieces that cover the segment. */
+  plan(segment: Segment): Piece[][] {
+    const matched: Piece[] = [];
+    const typed: Piece[] = [];
+    for (const region of this.regionsOf(segment)) {
+      const bytes = segment.bytes.subarray(region.start, region.end);
+      const offset = segment.start + region.start;
+      if (region.pair !== null) {
+        const pieces = this.coverTensor(region.pair, offset, bytes);
+        typed.push(...pieces);
+        matched.push(...(region.pair.base === null ? this.coverUnmatched(offset, bytes, pieces) : pieces));
+        continue;
+      }
+      matched.push(...(this.options.matcher?.cover(bytes, offset + this.drift) ?? [literal(bytes.length)]));
+      typed.push(literal(bytes.length));
+    }
+    const plans = [mergePieces(matched)];
+    if (!samePieces(matched, typed)) plans.push(mergePieces(typed));
+    plans.push([literal(segment.bytes.length)]);
+    return plans;
+  }
+
+  private regionsOf(segment: Segment): Region[] {
+    const { tensors } = this.options;
+    const end = segment.start + segment.bytes.length;
+    const regions: Region[] = [];
+    let at = segment.start;
+    for (let i = this.nextTensor; i < tensors.length && tensors[i]!.tensor.offset < end; i++) {
+      const { tensor } = tensors[i]!;
+      const tensorEnd = tensor.offset + tensor.length;
+      if (tensorEnd <= segment.start) {
+        this.nextTensor = i + 1;
+        continue;
+      }
+      const from = Math.max(at, tensor.offset);
+      const to = Math.min(end, tensorEnd);
+      if (from > at) regions.push({ start: at - segment.start, end: from - segment.start, pair: null });
+      regions.push({ start: from - segment.start, end: to - segment.start, pair: { ...tensors[i]!, index: i } });
+      at = to;
+    }
+    if (at < end) regions.push({ start: at - segment.start, end: end - segment.start, pair: null });
+    return regions;
+  }
+
+  private coverTensor({ tensor, base, index }: TensorPair, offset: number, bytes: Uint8Array): Piece[] {
+    const cast = base === null ? null : castTypes(base, tensor);
+    if (base !== null && cast !== null) {
+      this.modified[index] = 1;
+      return this.coverCast(tensor, base, cast, offset, bytes);
+    }
+    const type = elementTypeOf(tensor.dtype);
+    const { head, body } = wholeUnits(ELEMENT_BYTES[type]!, offset - tensor.offset, bytes.length);
+    const middle = bytes.subarray(head, head + body);
+    const around = (piece: Piece): Piece[] => [literal(head), piece, literal(bytes.length - head - body)];
+    if (base === null) {
+      this.modified[index] = 1;
+      return around(chooseTyped(type, null, 0, middle));
+    }
+    this.drift = base.offset - tensor.offset;
+    const source = offset + this.drift;
+    const whole = chooseCopy(this.options.readSource(source, bytes.length), source, bytes);
+    if (whole !== null) return [whole];
+    this.modified[index] = 1;
+    return around(chooseTyped(type, this.options.readSource(source + head, body), source + head, middle));
+  }
+
+  /** A tensor without a base may still hold rows of an old one: it grew, shrank, or was put together anew. */
+  private coverUnmatched(offset: number, bytes: Uint8Array, typed: Piece[]): Piece[] {
+    const pieces = this.options.matcher?.cover(bytes, offset + this.drift) ?? [];
+    const explained = pieces.reduce((sum, piece) => sum + (piece.kind === OP_COPY ? piece.length : 0), 0);
+    return explained >= LEAST_EXPLAINED * bytes.length ? pieces : typed;
+  }
+
+  private coverCast(tensor: Tensor, base: Tensor, cast: CastTypes, offset: number, bytes: Uint8Array): Piece[] {
+    const from = CAST_BLOCKS[cast.from]!;
+    const to = CAST_BLOCKS[cast.to]!;
+    // Whole blocks on both sides.
+    const unit = Math.max(1, from.elements / to.elements) * to.bytes;
+    const { head, body } = wholeUnits(unit, offset - tensor.offset, bytes.length);
+    const first = ((offset + head - tensor.offset) / to.bytes) * to.elements;
+    const count = (body / to.bytes) * to.elements;
+    const source = base.offset + (first / from.elements) * from.bytes;
+    const middle = bytes.subarray(head, head + body);
+    if (body === 0) return [literal(bytes.length)];
+    const scales = castScales(tensor, cast.to, first, count);
+    const piece = chooseCast(
+      { ...cast, scales },
+      this.options.readSource(source, (count / from.elements) * from.bytes),
+      source,
+      middle,
+    );
+    return [literal(head), piece, literal(bytes.length - head - body)];
+  }
+}
+
+function samePieces(a: readonly Piece[], b: readonly Piece[]): boolean {
+  return a.length === b.length && a.every((piece, i) => piece === b[i]);
+}
+
+/** A segment may begin and end inside an element or block: what lies between, and before it. */
+function wholeUnits(unit: number, position: number, length: number): { head: number; body: number } {
+  const head = Math.min(length, (unit - (position % unit)) % unit);
+  return { head, body: Math.floor((length - head) / unit) * unit };
+}
