@@ -1,0 +1,130 @@
+/**
+ * Judges what a caller passes, before any file is opened: a mistake in a call is a RangeError (a TypeError where it is not
+ * even of the right type), never a Mallorn error. Fills in the defaults.
+ */
+
+import { equalBytes } from '../../core/bytes.js';
+import { MallornError } from '../../core/errors.js';
+import { MAX_NAME_BYTES, PROFILES, type Profile } from '../../core/limits.js';
+import { encodeUtf8 } from '../../core/utf8.js';
+import type { CreateOptions, Input } from './api-types.js';
+import { publicKeyOfSeed } from './hashing.js';
+
+const DEFAULT_LEVEL = 3;
+const MAX_LEVEL = 19;
+const MAX_COUNTER = 2 ** 32 - 1;
+/** The header's limit for createdAt, in seconds: far beyond what Date can hold. */
+const MAX_SECONDS = 2 ** 40;
+
+export interface CheckedCreateOptions {
+  readonly level: number;
+  readonly profile: Profile;
+  readonly privateKey: Uint8Array | null;
+  readonly family: string;
+  readonly deviceClass: string;
+  readonly versionCounter: number;
+  readonly minimumCounter: number;
+  /** Seconds since 1970. */
+  readonly createdAt: number | null;
+}
+
+/** @throws RangeError, TypeError; MallornError NOT_IMPLEMENTED for the neural codec */
+export function checkCreateOptions(options: CreateOptions, standalone: boolean): CheckedCreateOptions {
+  const { compressionLevel = DEFAULT_LEVEL, profile = 'gateway', neural = false } = options;
+  integerWithin('compressionLevel', compressionLevel, 1, MAX_LEVEL);
+  if (!Object.hasOwn(PROFILES, profile)) {
+    throw new RangeError(`profile: expected ${Object.keys(PROFILES).join(' or ')}, got ${String(profile)}`);
+  }
+  const checked = {
+    level: compressionLevel,
+    profile,
+    privateKey: options.privateKey === undefined ? null : checkPrivateKey(options.privateKey),
+    family: checkName('family', options.family ?? ''),
+    deviceClass: checkName('deviceClass', options.deviceClass ?? ''),
+    ...checkCounters(options),
+    createdAt: secondsOf(options.createdAt),
+  };
+  if (standalone && checked.privateKey !== null && checked.versionCounter === 0) {
+    throw new RangeError('versionCounter: a signed stand-alone patch must carry one, or it could be replayed for ever');
+  }
+  if (neural) {
+    throw new MallornError(
+      'NOT_IMPLEMENTED',
+      'neural: the neural codec does not exist yet; leave the option out for zstd',
+    );
+  }
+  return checked;
+}
+
+/** Returns a copy. @throws RangeError unless it is 64 bytes, seed and its public key */
+export function checkPrivateKey(key: Uint8Array): Uint8Array {
+  requireKey('privateKey', key, 64);
+  if (!equalBytes(publicKeyOfSeed(key.subarray(0, 32)), key.subarray(32))) {
+    throw new RangeError('privateKey: its second half is not the public key of its first half, the seed');
+  }
+  return key.slice();
+}
+
+/** Returns a copy, null where there is none. @throws RangeError unless it is 32 bytes */
+export function checkPublicKey(key: Uint8Array | undefined): Uint8Array | null {
+  if (key === undefined) return null;
+  requireKey('publicKey', key, 32);
+  return key.slice();
+}
+
+/** @throws TypeError */
+export function requireInput(name: string, input: Input | null): void {
+  if (typeof input === 'string' || input instanceof Uint8Array) return;
+  throw new TypeError(`${name}: expected a path or bytes, got ${input === null ? 'null' : typeof input}`);
+}
+
+/** @throws TypeError */
+export function requirePath(name: string, path: string): void {
+  if (typeof path !== 'string' || path === '')
+    throw new TypeError(`${name}: expected a path, got ${JSON.stringify(path)}`);
+}
+
+function requireKey(name: string, key: Uint8Array, length: number): void {
+  if (!(key instanceof Uint8Array)) throw new TypeError(`${name}: expected bytes, got ${typeof key}`);
+  if (key.length !== length) throw new RangeError(`${name}: expected ${length} bytes, got ${key.length}`);
+}
+
+function checkName(name: string, text: string): string {
+  const { length } = encodeUtf8(text);
+  if (length > MAX_NAME_BYTES)
+    throw new RangeError(`${name}: expected at most ${MAX_NAME_BYTES} bytes of UTF-8, got ${length}`);
+  return text;
+}
+
+function checkCounters(options: CreateOptions): Pick<CheckedCreateOptions, 'versionCounter' | 'minimumCounter'> {
+  const { versionCounter, minimumCounter = 0 } = options;
+  if (versionCounter !== undefined) integerWithin('versionCounter', versionCounter, 1, MAX_COUNTER);
+  integerWithin('minimumCounter', minimumCounter, 0, MAX_COUNTER);
+  // A device that committed such a patch would refuse that very patch afterwards.
+  if (minimumCounter > (versionCounter ?? 0)) {
+    throw new RangeError(
+      `minimumCounter: expected at most versionCounter, ${versionCounter ?? 'none'}, got ${minimumCounter}`,
+    );
+  }
+  return { versionCounter: versionCounter ?? 0, minimumCounter };
+}
+
+function integerWithin(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name}: expected an integer from ${least} to ${most}, got ${value}`);
+  }
+}
+
+/** https://reproducible-builds.org/specs/source-date-epoch/: seconds, where the caller names no time. */
+function secondsOf(createdAt: Date | undefined): number | null {
+  const variable = process.env['SOURCE_DATE_EPOCH'];
+  if (createdAt === undefined && (variable === undefined || variable === '')) return null;
+  const name = createdAt === undefined ? 'SOURCE_DATE_EPOCH' : 'createdAt';
+  const seconds = createdAt === undefined ? parseSeconds(variable ?? '') : Math.floor(createdAt.getTime() / 1000);
+  integerWithin(name, seconds, 0, MAX_SECONDS);
+  return seconds;
+}
+
+function parseSeconds(text: string): number {
+  return /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+}

@@ -1,0 +1,4 @@
+/** The library as a main file takes it: the public calls, and where its workers run. */
+
+export * from './index.js';
+export { runWorkersFrom } from './worker-file.js';

@@ -1,0 +1,42 @@
+/** The library: `import { createPatch, applyPatch } from 'mallorn'`. */
+
+export {
+  type ErrorCode,
+  InvalidPatch,
+  IoError,
+  MallornError,
+  SignatureError,
+  SourceHashMismatch,
+  TargetHashMismatch,
+} from '../../core/errors.js';
+export { Fingerprint, type FingerprintParts } from '../../core/fingerprint.js';
+export { fromHex, toHex } from '../../core/hex.js';
+export {
+  applyPatch,
+  compareFingerprints,
+  createPatch,
+  explainPatch,
+  fingerprint,
+  generateKeypair,
+  patchInfo,
+  signPatch,
+  verifyPatch,
+} from './api.js';
+export type {
+  AbortSignalLike,
+  ApplyOptions,
+  CallOptions,
+  CreateOptions,
+  Input,
+  Keypair,
+  ModelFormat,
+  PatchExplanation,
+  PatchInfo,
+  PatchStats,
+  Profile,
+  Progress,
+  SegmentOps,
+  TensorOps,
+  VerifyOptions,
+} from './api-types.js';
+export { PatchVerification, type VerificationParts } from './patch-verification.js';
