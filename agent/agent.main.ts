@@ -1,0 +1,221 @@
+/**
+ * Puts the agent together on Node: the one place in it that names adapters. The same bundle is main program and apply
+ * worker; its entry calls `serveApplyWorker` before anything else.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { IoError } from '../core/errors.js';
+import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
+import { SlotDirectory } from '../targets/node/slot-directory.js';
+import { createDecompressor } from '../targets/node/zstd-decompressor.js';
+import { APPLY_ROLE, type ApplyRequest, type ApplyWorkerData } from './apply-messages.js';
+import { ApplyThread } from './apply-thread.js';
+import { ApplyServer } from './apply-worker.js';
+import { type AgentConfig, ConfigError, parseConfig, policyId } from './config.js';
+import { JsonFile } from './json-file.js';
+import type { Log } from './log.js';
+import { MqttLink } from './mqtt-link.js';
+import { AgentRuntime } from './runtime.js';
+import { deviceTopics } from './topics.js';
+
+/** Model formats whose patches this agent applies: all of them, since a patch carries what its format needs. */
+const FORMATS = ['TFLite', 'GGUF', 'ONNX', 'SafeTensors', 'ESPDL', 'Binary'];
+const PUBLIC_KEY_BYTES = 32;
+
+export interface StartOptions {
+  readonly config: AgentConfig;
+  /** Version of this program, for the birth document. */
+  readonly agentVersion: string;
+  /** File that calls `serveApplyWorker` when it runs as a worker: the bundle itself. */
+  readonly workerEntry: URL;
+  readonly log: Log;
+  /** See LinkOptions; tests set them. */
+  readonly desiredGraceMs?: number;
+  readonly progressIntervalMs?: number;
+}
+
+export interface RunningAgent {
+  readonly runtime: AgentRuntime;
+  readonly link: MqttLink;
+  /** Parks the update, says good-bye to the broker and lets go of the slots. May be called again. */
+  stop(): Promise<void>;
+}
+
+/** In the apply worker's thread: serves it and returns true. Anywhere else: false at once. */
+export function serveApplyWorker(): boolean {
+  const data = workerData as Partial<ApplyWorkerData> | null;
+  if (isMainThread || data?.role !== APPLY_ROLE || parentPort === null) return false;
+  const { slotsFolder, rules } = data as ApplyWorkerData;
+  const port = parentPort;
+  const openPorts = () => ({
+    // The main thread holds the folder's lock for the whole process.
+    slots: SlotDirectory.open(slotsFolder, { lock: 'held' }),
+    hasher: new NodeHasher(),
+    verifier: new NodeSignatureVerifier(),
+    decompressor: createDecompressor(),
+  });
+  const server = new ApplyServer(openPorts, rules, (message) => port.postMessage(message));
+  port.on('message', (request: ApplyRequest) => server.handle(request));
+  return true;
+}
+
+/** @throws ConfigError, IoError when the file cannot be read. */
+export async function loadConfig(path: string): Promise<AgentConfig> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new IoError(`cannot read the configuration: ${messageOf(cause)}`, { cause });
+  }
+  return parseConfig(text, path);
+}
+
+/** @throws ConfigError for keys and certificates that cannot be used, IoError when the slots cannot be owned or are damaged. */
+export async function startAgent(options: StartOptions): Promise<RunningAgent> {
+  const { config } = options;
+  const trustedKeys = await Promise.all(config.trustedKeys.map(readPublicKey));
+  const tls = await readTlsFiles(config);
+  const slots = SlotDirectory.open(config.model.slots);
+  try {
+    return await compose(options, trustedKeys, tls, slots);
+  } catch (error) {
+    slots.close();
+    throw error;
+  }
+}
+
+type TlsFiles = Partial<Record<'ca' | 'cert' | 'key', Uint8Array>>;
+
+async function compose(
+  { config, agentVersion, workerEntry, log, ...timing }: StartOptions,
+  trustedKeys: Uint8Array[],
+  tls: TlsFiles,
+  slots: SlotDirectory,
+): Promise<RunningAgent> {
+  const bootCount = await countBoot(new JsonFile(join(config.stateFolder, 'boots.json')));
+  let link: MqttLink | null = null;
+  const runtime = new AgentRuntime({
+    settings: {
+      model: config.model.name,
+      fullImage: config.fullImage,
+      maxPatchBytes: config.limits.maxPatchBytes,
+      allowedHosts: config.allowedHosts ?? null,
+      allowInsecureHttp: config.allowInsecureHttp,
+      policyId: policyId(config, trustedKeys),
+      retry: config.retry,
+    },
+    limits: config.retry,
+    stateFile: new JsonFile(join(config.stateFolder, 'state.json')),
+    openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config, trustedKeys), onProgress),
+    publish: (reported) => link?.publishReported(reported),
+    log,
+  });
+  await runtime.start();
+  const { installed_version: version, sha256 } = runtime.reported();
+  log('info', 'agent started', { device: config.device, version, sha256 });
+  const startedLink = new MqttLink({
+    ...config.mqtt,
+    ...tls,
+    clientId: config.mqtt.clientId ?? `mallorn-${config.device}`,
+    topics: deviceTopics(config.topicPrefix, config.device),
+    bootCount,
+    ...timing,
+    birth: () => birthDocument(config, agentVersion, trustedKeys, runtime),
+    onDesired: (payload) => runtime.desired(payload),
+    log,
+  });
+  link = startedLink;
+  startedLink.publishReported(runtime.reported());
+  let stopping: Promise<void> | null = null;
+  const stop = async (): Promise<void> => {
+    await runtime.stop();
+    await startedLink.close();
+    slots.close();
+  };
+  return {
+    runtime,
+    link: startedLink,
+    stop: () => {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}
+
+function workerDataFor(config: AgentConfig, trustedKeys: Uint8Array[]): ApplyWorkerData {
+  return {
+    role: APPLY_ROLE,
+    slotsFolder: config.model.slots,
+    rules: {
+      trustedKeys,
+      family: config.family ?? null,
+      deviceClass: config.deviceClass ?? null,
+      maxTargetBytes: config.limits.maxTargetBytes,
+      maxBufferBytes: config.limits.maxBufferBytes,
+    },
+  };
+}
+
+function birthDocument(
+  config: AgentConfig,
+  agentVersion: string,
+  trustedKeys: Uint8Array[],
+  runtime: AgentRuntime,
+): Record<string, unknown> {
+  const { model, installed_version: version, sha256 } = runtime.reported();
+  return {
+    agentVersion,
+    formats: FORMATS,
+    ramBytes: totalmem(),
+    slots: 2,
+    trustedKeys: trustedKeys.map(keyIdHex),
+    children: [],
+    models: sha256 === null ? [] : [{ model, version, sha256 }],
+    ...(config.family === undefined ? {} : { family: config.family }),
+    ...(config.deviceClass === undefined ? {} : { deviceClass: config.deviceClass }),
+  };
+}
+
+/** As in a signature block: the first 8 bytes of the key's SHA-256. */
+function keyIdHex(publicKey: Uint8Array): string {
+  return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
+}
+
+async function countBoot(file: JsonFile): Promise<number> {
+  const saved = (await file.load()) as { boots?: unknown } | undefined;
+  const boots = (Number.isSafeInteger(saved?.boots) ? (saved?.boots as number) : 0) + 1;
+  await file.save({ boots });
+  return boots;
+}
+
+async function readPublicKey(path: string): Promise<Uint8Array> {
+  const bytes = await readConfigured('trustedKeys', path);
+  if (bytes.length === PUBLIC_KEY_BYTES) return bytes;
+  throw new ConfigError('trustedKeys', [
+    `${path}: expected ${PUBLIC_KEY_BYTES} bytes of an Ed25519 key, got ${bytes.length}`,
+  ]);
+}
+
+async function readTlsFiles(config: AgentConfig): Promise<TlsFiles> {
+  const { caPath, certPath, keyPath } = config.mqtt;
+  const files: TlsFiles = {};
+  if (caPath !== undefined) files.ca = await readConfigured('mqtt.caPath', caPath);
+  if (certPath !== undefined) files.cert = await readConfigured('mqtt.certPath', certPath);
+  if (keyPath !== undefined) files.key = await readConfigured('mqtt.keyPath', keyPath);
+  return files;
+}
+
+async function readConfigured(what: string, path: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (error) {
+    throw new ConfigError(what, [`${path}: ${messageOf(error)}`]);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,80 @@
+/** The apply thread's side: answers requests with the synchronous session. Runs where blocking on files harms nobody. */
+
+import { invariant } from '../core/errors.js';
+import { toHex } from '../core/hex.js';
+import type { SlotContents } from '../core/ports.js';
+import type { ApplyMessage, ApplyReply, ApplyRequest } from './apply-messages.js';
+import { failureOf } from './failure.js';
+import type { ActiveModel, Progress } from './machine-types.js';
+import { type SessionPorts, type SessionRules, UpdateSession } from './update-session.js';
+
+/** `openPorts` is called at the first request: a damaged slot folder is then a reply and not a dead thread. */
+export class ApplyServer {
+  private readonly openPorts: () => SessionPorts;
+  private readonly rules: SessionRules;
+  private readonly send: (message: ApplyMessage) => void;
+  private ports: SessionPorts | null = null;
+  private session: UpdateSession | null = null;
+  private lastPercent = -1;
+
+  constructor(openPorts: () => SessionPorts, rules: SessionRules, send: (message: ApplyMessage) => void) {
+    this.openPorts = openPorts;
+    this.rules = rules;
+    this.send = send;
+  }
+
+  handle(request: ApplyRequest): void {
+    let reply: ApplyReply;
+    try {
+      this.ports ??= this.openPorts();
+      reply = this.answer(request, this.ports);
+    } catch (error) {
+      const reachedBytes = this.session?.targetBytes ?? 0;
+      this.session = null;
+      reply = { kind: 'failed', failure: failureOf(error), reachedBytes };
+    }
+    this.send(reply);
+  }
+
+  private answer(request: ApplyRequest, ports: SessionPorts): ApplyReply {
+    switch (request.kind) {
+      case 'slots':
+        return { kind: 'slots', active: described(ports.slots.active()) };
+      case 'begin':
+        this.lastPercent = -1;
+        this.session = new UpdateSession(ports, this.rules, request.order, () => this.tellProgress());
+        return { kind: 'ok' };
+      case 'push': {
+        const step = this.current().push(request.bytes);
+        return { kind: 'pushed', step, progress: this.progress() };
+      }
+      case 'end':
+        this.current().end();
+        return { kind: 'ok' };
+      case 'commit':
+        return { kind: 'slots', active: described(this.current().commit()) };
+    }
+  }
+
+  private current(): UpdateSession {
+    invariant(this.session !== null, 'an update was begun');
+    return this.session;
+  }
+
+  private progress(): Progress {
+    return { targetBytes: this.session?.targetBytes ?? 0, targetSize: this.session?.targetSize ?? 0 };
+  }
+
+  /** One push can be minutes of work: a copy of a gigabyte is a few bytes of patch. */
+  private tellProgress(): void {
+    const progress = this.progress();
+    const percent = progress.targetSize === 0 ? 0 : Math.floor((100 * progress.targetBytes) / progress.targetSize);
+    if (percent === this.lastPercent) return;
+    this.lastPercent = percent;
+    this.send({ kind: 'progress', progress });
+  }
+}
+
+function described(contents: SlotContents | null): ActiveModel | null {
+  return contents === null ? null : { sha256: toHex(contents.sha256) };
+}

@@ -1,0 +1,26 @@
+/** `mallorn agent`. */
+
+import type { Command } from 'commander';
+import { jsonLog } from '../log.js';
+import type { AddCommand } from './session.js';
+
+export const addAgent: AddCommand = (program, open) => {
+  program
+    .command('agent')
+    .description('run the device agent until it is told to end')
+    .requiredOption('--config <file>', 'its configuration')
+    .action(async ({ config: path }: { config: string }, self: Command) => {
+      const { platform, signal } = open(self);
+      const { loadConfig, startAgent } = await platform.loadAgent();
+      const config = await loadConfig(path);
+      const log = jsonLog((line) => process.stderr.write(line));
+      const agent = await startAgent({
+        config,
+        agentVersion: platform.version,
+        workerEntry: platform.workerEntry,
+        log,
+      });
+      if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      await agent.stop();
+    });
+};

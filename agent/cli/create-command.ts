@@ -1,0 +1,78 @@
+/** `mallorn create`. */
+
+import { type Command, Option } from 'commander';
+import { bytesText, countText, table } from './output.js';
+import type { PatchStats } from './platform.js';
+import { type AddCommand, integer, readKey, splitSource, withProgress } from './session.js';
+
+/** What `create` and `publish` know about making a patch. */
+export interface PatchFlags {
+  readonly level?: number;
+  readonly neural?: true;
+  readonly key?: string;
+  readonly family?: string;
+  readonly deviceClass?: string;
+  readonly counter?: number;
+  readonly minCounter?: number;
+}
+
+export function addPatchFlags(command: Command): Command {
+  return command
+    .option('--level <n>', 'compression level, 1 to 19 (default: 3)', integer)
+    .option('--neural', 'use the neural codec')
+    .option('--key <file>', 'sign with this private key')
+    .option('--family <name>', 'model family the patch is for')
+    .option('--device-class <name>', 'device class the patch is for')
+    .option('--counter <n>', 'version counter; devices refuse what is below their floor', integer)
+    .option('--min-counter <n>', 'floor that a device has after it committed the patch', integer);
+}
+
+/** The library's options, with the key read. */
+export async function patchOptions(flags: PatchFlags) {
+  const { level, neural, key, family, deviceClass, counter, minCounter } = flags;
+  return {
+    ...(level === undefined ? {} : { compressionLevel: level }),
+    ...(neural === undefined ? {} : { neural }),
+    ...(key === undefined ? {} : { privateKey: await readKey(key) }),
+    ...(family === undefined ? {} : { family }),
+    ...(deviceClass === undefined ? {} : { deviceClass }),
+    ...(counter === undefined ? {} : { versionCounter: counter }),
+    ...(minCounter === undefined ? {} : { minimumCounter: minCounter }),
+  };
+}
+
+interface CreateFlags extends PatchFlags {
+  readonly output: string;
+  readonly source: boolean;
+  readonly profile: 'gateway' | 'mcu';
+}
+
+export const addCreate: AddCommand = (program, open) => {
+  const command = program
+    .command('create')
+    .description('make a patch that turns SOURCE into TARGET')
+    .usage('SOURCE TARGET -o PATCH [options]\n       mallorn create --no-source TARGET -o PATCH [options]')
+    .argument('<files...>', 'SOURCE and TARGET')
+    .requiredOption('-o, --output <patch>', 'patch to write')
+    .option('--no-source', 'make a stand-alone patch: the whole target, compressed')
+    .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'));
+  addPatchFlags(command).action(async (files: string[], flags: CreateFlags, self: Command) => {
+    const session = open(self);
+    const [source, target] = splitSource(files, flags.source, 'TARGET');
+    const options = { ...(await patchOptions(flags)), profile: flags.profile };
+    const onWarning = (message: string): void => session.output.warning(message);
+    const stats = await withProgress(session, (call) =>
+      session.platform.library.createPatch(source, target, flags.output, { ...options, ...call, onWarning }),
+    );
+    session.output.result({ output: flags.output, ...stats }, () => statsLines(flags.output, stats));
+  });
+};
+
+function statsLines(output: string, stats: PatchStats): string[] {
+  const percent = ((100 * stats.patchSize) / Math.max(1, stats.targetSize)).toFixed(1);
+  return table([
+    ['patch', `${output}, ${bytesText(stats.patchSize)}`],
+    ['target', `${bytesText(stats.targetSize)}; the patch is ${percent} % of it`],
+    ['tensors', `${countText(stats.tensorsModified)} modified, ${countText(stats.tensorsUnchanged)} unchanged`],
+  ]);
+}

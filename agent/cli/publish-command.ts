@@ -1,0 +1,75 @@
+/** `mallorn publish`. */
+
+import { type Command, Option } from 'commander';
+import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
+import { addPatchFlags, type PatchFlags, patchOptions } from './create-command.js';
+import { UsageError } from './failure.js';
+import { bytesText, table } from './output.js';
+import { type AddCommand, withProgress } from './session.js';
+
+interface PublishFlags extends PatchFlags {
+  readonly output: string;
+  readonly baseUrl: string;
+  readonly model: string;
+  readonly version: string;
+  readonly profile?: readonly ('gateway' | 'mcu')[];
+  readonly fullImage?: true;
+  readonly mqtt?: string;
+  readonly topicPrefix: string;
+  readonly device?: readonly string[];
+}
+
+export const addPublish: AddCommand = (program, open) => {
+  const command = program
+    .command('publish')
+    .description('make the patches for every version still in the field, and the document that tells devices of them')
+    .usage('OLD... TARGET -o DIR --base-url URL --model NAME --version VERSION [options]')
+    .argument('<files...>', 'models of the versions in the field, and last the new one')
+    .requiredOption('-o, --output <dir>', 'folder to lay out, for any HTTP server or object store')
+    .requiredOption('--base-url <url>', 'address under which the folder is served')
+    .requiredOption('--model <name>', 'name of the model')
+    .requiredOption('--version <version>', 'name of the new version')
+    .option('--full-image', 'also a stand-alone patch')
+    .option('--mqtt <url>', 'put the document on this broker, retained; credentials stand in the URL')
+    .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
+    .option('--device <id...>', 'devices to tell')
+    .addOption(
+      new Option('--profile <name...>', 'profiles to make patches for (default: gateway)').choices(['gateway', 'mcu']),
+    );
+  addPatchFlags(command).action(async (files: string[], flags: PublishFlags, self: Command) => {
+    const session = open(self);
+    const devices = flags.device ?? [];
+    if ((flags.mqtt === undefined) !== (devices.length === 0)) throw new UsageError('--mqtt and --device go together');
+    // Loaded on demand, as is the MQTT client below: the other commands start faster without.
+    const { publish } = await import('../publish.js');
+    const result = await withProgress(session, async (call) =>
+      publish({
+        createPatch: (source, target, output, options) =>
+          session.platform.library.createPatch(source, target, output, { ...options, ...call }),
+        model: flags.model,
+        version: flags.version,
+        olds: files.slice(0, -1),
+        target: files[files.length - 1]!,
+        outDir: flags.output,
+        baseUrl: flags.baseUrl,
+        ...(flags.profile === undefined ? {} : { profiles: flags.profile }),
+        fullImage: flags.fullImage === true,
+        patch: await patchOptions(flags),
+      }),
+    );
+    if (flags.mqtt !== undefined) await tell(flags.mqtt, flags.topicPrefix, devices, result.desired);
+    session.output.result({ ...result, devices }, () =>
+      table([
+        ...result.files.map(({ path, size }): [string, string] => ['patch', `${path}, ${bytesText(size)}`]),
+        ['document', result.desiredPath],
+        ['target', `${bytesText(result.targetSize)}, sha256 ${result.desired.targetSha256}`],
+        ['told', devices.length === 0 ? 'nobody yet' : devices.join(', ')],
+      ]),
+    );
+  });
+};
+
+async function tell(url: string, topicPrefix: string, devices: readonly string[], document: unknown): Promise<void> {
+  const { publishDesired } = await import('../publish-desired.js');
+  await publishDesired({ url, topicPrefix, devices, document });
+}

@@ -1,0 +1,98 @@
+/** Runs one command line: parses it, runs the command, prints what went wrong and sets the exit code. */
+
+import { Command, CommanderError } from 'commander';
+import { addAgent } from './agent-command.js';
+import { addApply, addVerify } from './apply-command.js';
+import { addCreate } from './create-command.js';
+import { EXIT_OK, EXIT_USAGE, exitCodeOf, Interrupted, UsageError } from './failure.js';
+import { addFingerprint } from './fingerprint-command.js';
+import { addInfo } from './info-command.js';
+import { addKeygen, addSign } from './key-commands.js';
+import { Output } from './output.js';
+import type { Platform } from './platform.js';
+import { addPublish } from './publish-command.js';
+import type { AddCommand, Session } from './session.js';
+
+const COMMANDS: readonly AddCommand[] = [
+  addCreate,
+  addApply,
+  addVerify,
+  addInfo,
+  addKeygen,
+  addSign,
+  addFingerprint,
+  addPublish,
+  addAgent,
+];
+
+const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+const EXIT_CODES_HELP = `
+Exit codes: 0 ok, 1 other, 2 usage, 3 source mismatch, 4 target mismatch, 5 signature, 6 I/O, 7 invalid patch.
+With --json one document goes to stdout; of a failure it is {"error": {"name", "code", "message"}}.`;
+
+export async function runCli(platform: Platform): Promise<void> {
+  endQuietlyWithoutReader();
+  const abort = new AbortController();
+  // Once: who presses Ctrl-C again does not want to wait for a clean end.
+  for (const name of END_SIGNALS) process.once(name, () => abort.abort(new Interrupted(name)));
+  const program = createProgram(platform, abort.signal);
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    process.exitCode = report(error);
+    if (error instanceof Interrupted) process.kill(process.pid, error.signal);
+  }
+}
+
+function createProgram(platform: Platform, signal: AbortSignal): Command {
+  const program = new Command('mallorn')
+    .description('delta updates for machine-learning models on devices')
+    .version(platform.version)
+    // `publish` has a --version of its own.
+    .enablePositionalOptions()
+    .addHelpText('after', EXIT_CODES_HELP)
+    .configureOutput({ writeErr: (text) => wantsJson() || process.stderr.write(text) })
+    .exitOverride();
+  addJsonOption(program);
+  const open = (command: Command): Session => ({
+    platform,
+    output: new Output(command.optsWithGlobals()['json'] === true),
+    signal,
+    setExitCode: (code) => {
+      process.exitCode = code;
+    },
+  });
+  for (const add of COMMANDS) add(program, open);
+  for (const command of program.commands) addJsonOption(command);
+  return program;
+}
+
+function addJsonOption(command: Command): void {
+  command.option('--json', 'print one JSON document');
+}
+
+/** Asked of the bare arguments, because a command line may be too wrong to be parsed. */
+function wantsJson(): boolean {
+  return process.argv.slice(2).includes('--json');
+}
+
+/** Prints what went wrong; the exit code. */
+function report(error: unknown): number {
+  if (!(error instanceof CommanderError)) {
+    new Output(wantsJson()).failure(error);
+    return exitCodeOf(error);
+  }
+  // --help and --version end this way too. Commander has told people already what is wrong, scripts not yet.
+  if (error.exitCode === EXIT_OK) return EXIT_OK;
+  if (wantsJson()) new Output(true).failure(new UsageError(error.message.replace(/^error: /, '')));
+  return EXIT_USAGE;
+}
+
+/** `mallorn info | head -1`: the reader is gone, which is its right. */
+function endQuietlyWithoutReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+}

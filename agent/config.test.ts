@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { ConfigError, parseConfig, policyId } from './config.js';
+
+const MINIMAL = {
+  device: 'gw-1',
+  mqtt: { url: 'mqtt://broker' },
+  model: { name: 'pose', slots: 'slots' },
+  trustedKeys: ['mallorn.pub'],
+};
+
+const parse = (value: unknown) => parseConfig(JSON.stringify(value), '/etc/mallorn/agent.json');
+
+function problems(value: unknown): string {
+  try {
+    parse(value);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems.join('\n');
+    throw error;
+  }
+  return '';
+}
+
+describe('config', () => {
+  it('fills in defaults and makes paths absolute from the file’s folder', () => {
+    const config = parse(MINIMAL);
+    assert.equal(config.topicPrefix, 'mallorn/v1');
+    assert.equal(config.fullImage, 'never');
+    assert.equal(config.allowInsecureHttp, false);
+    assert.equal(config.mqtt.protocolVersion, 4);
+    assert.equal(config.limits.maxBufferBytes, 64 * 1024 * 1024);
+    assert.equal(config.retry.maxAttempts, 12);
+    assert.equal(config.model.slots, '/etc/mallorn/slots');
+    assert.deepEqual(config.trustedKeys, ['/etc/mallorn/mallorn.pub']);
+  });
+
+  it('refuses unknown keys, wherever they are, all at once', () => {
+    assert.equal(
+      problems({ ...MINIMAL, fulImage: 'always', mqtt: { url: 'mqtt://b', passwort: 'x' } }),
+      'mqtt.passwort: unknown key\nfulImage: unknown key',
+    );
+  });
+
+  it('says path, expected and got', () => {
+    assert.match(problems({ ...MINIMAL, device: 5 }), /^device: expected string, got 5$/);
+    assert.match(problems({ ...MINIMAL, trustedKeys: [] }), /^trustedKeys: .*, got \[\]$/);
+    assert.match(problems({ ...MINIMAL, retry: { maxAttempts: 0 } }), /^retry\.maxAttempts: .*>=1.*, got 0$/);
+    assert.match(problems({ ...MINIMAL, fullImage: 'ask' }), /^fullImage: .*"never"\|"always".*, got "ask"$/);
+    const { device: _, ...nameless } = MINIMAL;
+    assert.match(problems(nameless), /^device: expected string, got nothing$/);
+    assert.match(problems([]), /^\(document\): expected object, got \[\]$/);
+  });
+
+  it('never repeats a password', () => {
+    assert.doesNotMatch(problems({ ...MINIMAL, mqtt: { url: 'mqtt://b', password: 12345 } }), /12345/);
+  });
+
+  it('refuses device names that would be more than one topic level', () => {
+    for (const device of ['a/b', 'a+', '#', 'a\0b', '', '$sys', 'x'.repeat(129)]) {
+      assert.match(problems({ ...MINIMAL, device }), /^device: /, device);
+    }
+    for (const topicPrefix of ['a//b', '/a', 'a/', 'a/+/b', '#']) {
+      assert.match(problems({ ...MINIMAL, topicPrefix }), /^topicPrefix: /, topicPrefix);
+    }
+  });
+
+  it('refuses what does not fit together', () => {
+    assert.match(problems({ ...MINIMAL, mqtt: { url: 'mqtts://b', certPath: 'c' } }), /go together/);
+    assert.match(problems({ ...MINIMAL, mqtt: { url: 'http://b' } }), /^mqtt\.url: expected a URL with mqtt:/);
+    assert.match(problems({ ...MINIMAL, retry: { minDelayMs: 10, maxDelayMs: 5 } }), /^retry\.minDelayMs/);
+  });
+
+  it('knows a file that is no JSON', () => {
+    assert.throws(() => parseConfig('{', 'x.json'), /^ConfigError: x\.json:\n {2}not JSON/);
+  });
+
+  it('names a policy by what can turn a refusal into consent', () => {
+    const key = new Uint8Array(32);
+    const id = policyId(parse(MINIMAL), [key]);
+    assert.equal(policyId(parse({ ...MINIMAL, mqtt: { url: 'mqtt://elsewhere' } }), [key]), id);
+    assert.notEqual(policyId(parse({ ...MINIMAL, fullImage: 'always' }), [key]), id);
+    assert.notEqual(policyId(parse(MINIMAL), [key, key]), id);
+  });
+});

@@ -1,0 +1,199 @@
+/**
+ * The agent's configuration file: JSON, checked whole before anything starts. Unknown keys are refused, because a
+ * misspelt limit that is silently ignored is worse than an agent that does not start.
+ */
+import { createHash } from 'node:crypto';
+import { dirname, resolve } from 'node:path';
+import * as z from 'zod';
+import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
+import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
+
+const GIB = 1024 ** 3;
+const SECOND_MS = 1000;
+
+const deviceName = z
+  .string()
+  .min(1)
+  .max(128)
+  .refine(isTopicLevel, "must not contain '/', '+', '#' or NUL nor start with '$'");
+
+const topicPrefix = z
+  .string()
+  .min(1)
+  .max(MAX_PREFIX_LENGTH)
+  .refine((text) => !/[+#\0]/.test(text), "must not contain '+', '#' or NUL")
+  .refine((text) => text.split('/').every((level) => level !== ''), 'must not have empty levels');
+
+const mqttUrl = z
+  .string()
+  .refine(
+    (text) => URL.canParse(text) && /^(mqtts?|tcp|ssl|wss?):$/.test(new URL(text).protocol),
+    'expected a URL with mqtt:, mqtts:, ws: or wss:',
+  );
+
+const path = z.string().min(1);
+const bytes = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
+const durationMs = z
+  .number()
+  .int()
+  .min(1)
+  .max(24 * 3600 * SECOND_MS);
+
+const mqttSchema = z.strictObject({
+  url: mqttUrl,
+  username: z.string().optional(),
+  password: z.string().optional(),
+  /** Default `mallorn-{device}`: the same at every start, so that the broker ends a dead session of ours. */
+  clientId: z.string().min(1).max(256).optional(),
+  /** PEM files, relative to the configuration file. */
+  caPath: path.optional(),
+  certPath: path.optional(),
+  keyPath: path.optional(),
+  /** 4 is MQTT 3.1.1, which every broker speaks; 5 lets the broker drop documents that are too large for us. */
+  protocolVersion: z.union([z.literal(4), z.literal(5)]).default(4),
+  keepaliveSeconds: z.number().int().min(5).max(3600).default(60),
+  reconnectMinMs: durationMs.default(SECOND_MS),
+  reconnectMaxMs: durationMs.default(120 * SECOND_MS),
+});
+
+const limitsSchema = z.strictObject({
+  /** Largest model this device takes. */
+  maxTargetBytes: bytes.default(64 * GIB),
+  /** Largest patch file that is downloaded at all. */
+  maxPatchBytes: bytes.default(64 * GIB),
+  /** Memory that a patch may ask the decoder to hold. */
+  maxBufferBytes: bytes.default(DEFAULT_MAX_BUFFER_BYTES),
+});
+
+const retrySchema = z.strictObject({
+  /** Attempts at one document that get no further than any before; then the agent gives up until it changes. */
+  maxAttempts: z.number().int().min(1).max(1000).default(12),
+  minDelayMs: durationMs.default(5 * SECOND_MS),
+  maxDelayMs: durationMs.default(3600 * SECOND_MS),
+  /** Within one attempt: broken transfers in a row, without a byte between them, that are taken up again at once. */
+  maxResumes: z.number().int().min(0).max(100).default(4),
+  resumeDelayMs: durationMs.default(500),
+  /** A server that sends nothing for this long is given up. */
+  stallTimeoutMs: durationMs.default(30 * SECOND_MS),
+});
+
+export const configSchema = z.strictObject({
+  /** Names this device in every topic. */
+  device: deviceName,
+  mqtt: mqttSchema,
+  topicPrefix: topicPrefix.default(DEFAULT_TOPIC_PREFIX),
+  model: z.strictObject({
+    name: z.string().min(1).max(128),
+    /** Folder of the two slots, relative to the configuration file. */
+    slots: path,
+  }),
+  /** Folder of the agent's own state; default: `agent-state` beside the configuration file. */
+  stateFolder: path.default('agent-state'),
+  /** Files of 32 raw bytes each. At least one: this agent never installs what nobody it trusts has signed. */
+  trustedKeys: z.array(path).min(1).max(16),
+  /** Where set, a patch for another model family is refused. */
+  family: z.string().min(1).max(32).optional(),
+  /** Where set, a patch for another device class is refused. */
+  deviceClass: z.string().min(1).max(32).optional(),
+  limits: limitsSchema.prefault({}),
+  /** `always`: a device without a matching patch downloads the whole model. */
+  fullImage: z.enum(['never', 'always']).default('never'),
+  /** `name` or `*.domain`. Without it any host may serve patches. */
+  allowedHosts: z.array(z.string().min(1)).optional(),
+  /** Plain http to other hosts than this one. Loopback is always allowed. */
+  allowInsecureHttp: z.boolean().default(false),
+  retry: retrySchema.prefault({}),
+});
+
+export type AgentConfig = z.infer<typeof configSchema>;
+
+/** Every problem of the file, one per line, each with its path in the document. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly string[];
+
+  constructor(fileName: string, problems: readonly string[]) {
+    super(`${fileName}:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    this.problems = problems;
+  }
+}
+
+/** Checks the text of a configuration file and makes its paths absolute, from the file's own folder. */
+export function parseConfig(text: string, fileName: string): AgentConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError(fileName, [`not JSON: ${error instanceof Error ? error.message : String(error)}`]);
+  }
+  const parsed = configSchema.safeParse(value);
+  if (!parsed.success) {
+    throw new ConfigError(
+      fileName,
+      parsed.error.issues.flatMap((issue) => describe(issue, value)),
+    );
+  }
+  const problems = crossChecks(parsed.data);
+  if (problems.length > 0) throw new ConfigError(fileName, problems);
+  return withAbsolutePaths(parsed.data, dirname(resolve(fileName)));
+}
+
+function describe(issue: z.core.$ZodIssue, document: unknown): string[] {
+  const at = issue.path.map(String);
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${[...at, key].join('.')}: unknown key`);
+  }
+  const where = at.join('.') || '(document)';
+  const got = valueAt(document, issue.path);
+  // A value under a name like this is a secret, and messages end up in logs.
+  const shown = /password/i.test(where) ? typeof got : (JSON.stringify(got) ?? 'nothing');
+  return [
+    `${where}: ${issue.message.replace(/^Invalid input: /, '')}, got ${shown.slice(0, 120)}`.replace(
+      /, received [^,]+,/,
+      ',',
+    ),
+  ];
+}
+
+function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
+  let value = document;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
+  return value;
+}
+
+function crossChecks(config: AgentConfig): string[] {
+  const problems: string[] = [];
+  const { mqtt, retry } = config;
+  if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
+    problems.push('mqtt: certPath and keyPath go together, got only one of them');
+  }
+  if (mqtt.reconnectMinMs > mqtt.reconnectMaxMs) problems.push('mqtt.reconnectMinMs: larger than reconnectMaxMs');
+  if (retry.minDelayMs > retry.maxDelayMs) problems.push('retry.minDelayMs: larger than maxDelayMs');
+  return problems;
+}
+
+function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
+  const absolute = (file: string) => resolve(folder, file);
+  const { caPath, certPath, keyPath } = config.mqtt;
+  return {
+    ...config,
+    mqtt: {
+      ...config.mqtt,
+      ...(caPath === undefined ? {} : { caPath: absolute(caPath) }),
+      ...(certPath === undefined ? {} : { certPath: absolute(certPath) }),
+      ...(keyPath === undefined ? {} : { keyPath: absolute(keyPath) }),
+    },
+    model: { ...config.model, slots: absolute(config.model.slots) },
+    stateFolder: absolute(config.stateFolder),
+    trustedKeys: config.trustedKeys.map(absolute),
+  };
+}
+
+/** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */
+export function policyId(config: AgentConfig, trustedKeys: readonly Uint8Array[]): string {
+  const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp } = config;
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify([model.name, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp]));
+  for (const key of trustedKeys) hash.update(key);
+  return hash.digest('hex').slice(0, 32);
+}

@@ -1,0 +1,68 @@
+/**
+ * The retained `desired` document: what a fleet's owner wants installed. It is untrusted input. It can make the device
+ * look for a patch; only the patch's signed header can make it write. Keys this version does not know are ignored, so
+ * that a newer publisher can say more to newer agents.
+ */
+import { createHash } from 'node:crypto';
+import * as z from 'zod';
+
+export const MAX_DESIRED_BYTES = 128 * 1024;
+const MAX_PATCHES = 256;
+const MAX_URL_LENGTH = 2048;
+
+const sha256Hex = z
+  .string()
+  .regex(/^[0-9a-fA-F]{64}$/, 'expected 64 hex digits of SHA-256')
+  .transform((text) => text.toLowerCase());
+
+const name = (maxLength: number) => z.string().min(1).max(maxLength);
+
+const url = z
+  .string()
+  .max(MAX_URL_LENGTH)
+  .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), 'expected an http or https URL');
+
+const fileSize = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
+
+export const desiredSchema = z.object({
+  model: name(128),
+  version: name(128),
+  targetSha256: sha256Hex,
+  patches: z.array(z.object({ baseSha256: sha256Hex, profile: name(32), url, size: fileSize })).max(MAX_PATCHES),
+  /** A stand-alone signed patch: the whole model through the same path. */
+  fullImage: z.object({ url, size: fileSize }).nullable().optional(),
+});
+
+export type DesiredDocument = z.infer<typeof desiredSchema>;
+
+/** `id` is the SHA-256 of the document as understood: key order, white space and unknown keys do not change it. */
+export type Desired = DesiredDocument & { readonly id: string };
+
+export type ParsedDesired =
+  | { kind: 'none' }
+  | { kind: 'want'; desired: Desired }
+  | { kind: 'unreadable'; id: string; message: string };
+
+export function parseDesired(payload: Uint8Array): ParsedDesired {
+  if (payload.length === 0) return { kind: 'none' };
+  const unreadable = (message: string): ParsedDesired => ({ kind: 'unreadable', id: digest(payload), message });
+  if (payload.length > MAX_DESIRED_BYTES) {
+    return unreadable(`desired: expected at most ${MAX_DESIRED_BYTES} bytes, got ${payload.length}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+  } catch (error) {
+    return unreadable(`desired: not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  const parsed = desiredSchema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    return unreadable(`desired: ${issue?.path.join('.') || '(document)'}: ${issue?.message ?? 'not valid'}`);
+  }
+  return { kind: 'want', desired: { ...parsed.data, id: digest(JSON.stringify(parsed.data)) } };
+}
+
+function digest(data: Uint8Array | string): string {
+  return createHash('sha256').update(data).digest('hex');
+}

@@ -1,0 +1,222 @@
+/**
+ * The agent's state machine: `step(settings, state, event)` gives the next state and what to do about it. Pure: it
+ * knows no clock, no chance, no file and no network, so that every path through it is a test that runs at once.
+ */
+import { choose } from './choose.js';
+import { type Failure, permanent, retryable } from './failure.js';
+import type {
+  ActiveModel,
+  Effect,
+  Event,
+  Installed,
+  Job,
+  MachineSettings,
+  Progress,
+  Refusal,
+  Retry,
+  RetrySettings,
+  State,
+  StateOf,
+  Step,
+  Wish,
+} from './machine-types.js';
+
+const FRESH: Retry = { attempt: 0, farthestBytes: 0, again: false };
+
+export function initialState(): State {
+  return { kind: 'starting', wish: { kind: 'none' }, installed: null, ticket: 0 };
+}
+
+export function step(settings: MachineSettings, state: State, event: Event): Step {
+  switch (event.kind) {
+    case 'booted':
+      return boot(state);
+    case 'desired':
+      return wished(settings, state, event.wish);
+    default:
+      // Answers to work that was given up in the meantime.
+      if (event.ticket !== state.ticket) return stay(state);
+  }
+  switch (event.kind) {
+    case 'slotsRead':
+      return state.kind === 'choosing' ? decide(settings, state, event.active) : stay(state);
+    case 'advanced':
+      return state.kind === 'applying' ? advanced(state, event.progress) : stay(state);
+    case 'staged':
+      return state.kind === 'applying' ? staged(state) : stay(state);
+    case 'committed':
+      return state.kind === 'committing' ? committed(settings, state, event.active) : stay(state);
+    case 'stopped':
+      return stopped(settings, state, event.failure, event.reachedBytes);
+    case 'retryDue':
+      return state.kind === 'waiting' ? readSlots(state, state.retry, null) : stay(state);
+  }
+}
+
+function stay(state: State): Step {
+  return { state, effects: [] };
+}
+
+function go(state: State, ...effects: Effect[]): Step {
+  return { state, effects: [{ kind: 'persist' }, { kind: 'report' }, ...effects] };
+}
+
+function common(state: State): { wish: Wish; installed: Installed | null; ticket: number } {
+  return { wish: state.wish, installed: state.installed, ticket: state.ticket };
+}
+
+/**
+ * A restart believes the slots and nothing else. An update that was under way is begun again: the journal makes the
+ * applier go on where it was, and a switch that had happened shows as the wished model being active.
+ */
+function boot(state: State): Step {
+  const carried = 'retry' in state ? { ...state.retry, again: true } : FRESH;
+  return readSlots(state, carried, state.kind === 'refused' ? state.refusal : null);
+}
+
+function readSlots(state: State, retry: Retry, remembered: Refusal | null, ...before: Effect[]): Step {
+  const ticket = state.ticket + 1;
+  return go({ ...common(state), kind: 'choosing', ticket, retry, remembered }, ...before, {
+    kind: 'readSlots',
+    ticket,
+  });
+}
+
+function wished(settings: MachineSettings, state: State, wish: Wish): Step {
+  if (sameWish(state.wish, wish)) return stay(state);
+  const next = { ...state, wish };
+  switch (state.kind) {
+    case 'starting':
+      return stay(next);
+    case 'committing':
+      // The switch is atomic and short: it ends, and then the new wish has its turn.
+      return go(next);
+    case 'applying':
+      if (wish.kind === 'want' && sameWork(settings, state.job, wish.desired, state.job.choice.baseSha256)) {
+        return go({ ...state, wish, job: { ...state.job, desired: wish.desired } });
+      }
+      return reconsider(settings, next, { kind: 'abortUpdate' });
+    default:
+      return reconsider(settings, next);
+  }
+}
+
+function sameWish(a: Wish, b: Wish): boolean {
+  if (a.kind === 'want' && b.kind === 'want') return a.desired.id === b.desired.id;
+  if (a.kind === 'unreadable' && b.kind === 'unreadable') return a.id === b.id;
+  return a.kind === 'none' && b.kind === 'none';
+}
+
+/** A document published again with more patches in it must not throw away a download that serves it as well. */
+function sameWork(settings: MachineSettings, job: Job, desired: Job['desired'], baseSha256: string | null): boolean {
+  if (desired.targetSha256 !== job.desired.targetSha256 || baseSha256 === null) return false;
+  const verdict = choose(settings, desired, baseSha256);
+  return verdict.kind === 'get' && verdict.choice.url === job.choice.url && verdict.choice.size === job.choice.size;
+}
+
+function reconsider(settings: MachineSettings, state: State, ...before: Effect[]): Step {
+  switch (state.wish.kind) {
+    case 'want':
+      return readSlots(state, FRESH, null, ...before);
+    case 'none':
+      return go({ ...common(state), kind: 'idle', ticket: state.ticket + 1 }, ...before);
+    case 'unreadable':
+      return refuse(settings, state, permanent('bad-document', state.wish.message), null, ...before);
+  }
+}
+
+function refuse(
+  settings: MachineSettings,
+  state: State,
+  failure: Failure,
+  baseSha256: string | null,
+  ...before: Effect[]
+): Step {
+  const refusal = { failure, baseSha256, policyId: settings.policyId };
+  return go({ ...common(state), kind: 'refused', ticket: state.ticket + 1, refusal }, ...before);
+}
+
+function decide(settings: MachineSettings, state: StateOf<'choosing'>, active: ActiveModel | null): Step {
+  const next = { ...state, installed: installedNow(state, active) };
+  const { wish } = next;
+  if (wish.kind !== 'want' || wish.desired.targetSha256 === active?.sha256) {
+    return wish.kind === 'unreadable' ? reconsider(settings, next) : go({ ...common(next), kind: 'idle' });
+  }
+  const base = active?.sha256 ?? null;
+  const { remembered } = state;
+  if (remembered && remembered.policyId === settings.policyId && remembered.baseSha256 === base) {
+    return go({ ...common(next), kind: 'refused', refusal: remembered });
+  }
+  const verdict = choose(settings, wish.desired, base);
+  if (verdict.kind === 'refuse') return refuse(settings, next, verdict.failure, base);
+  const job = { desired: wish.desired, choice: verdict.choice };
+  const ticket = state.ticket + 1;
+  return go(
+    { ...common(next), kind: 'applying', ticket, retry: state.retry, job, progress: null },
+    { kind: 'startUpdate', ticket, job, again: state.retry.again },
+  );
+}
+
+function installedNow(state: State, active: ActiveModel | null): Installed | null {
+  if (active === null) return null;
+  const { wish, installed } = state;
+  if (wish.kind === 'want' && wish.desired.targetSha256 === active.sha256) {
+    return { sha256: active.sha256, version: wish.desired.version };
+  }
+  return installed?.sha256 === active.sha256 ? installed : { sha256: active.sha256, version: null };
+}
+
+/** The one change that is not persisted: it would cost the medium a write per percent, and the journal knows better. */
+function advanced(state: StateOf<'applying'>, progress: Progress): Step {
+  return { state: { ...state, progress }, effects: [{ kind: 'report' }] };
+}
+
+function staged(state: StateOf<'applying'>): Step {
+  const { ticket, retry, job } = state;
+  return go({ ...common(state), kind: 'committing', retry, job }, { kind: 'commit', ticket, job });
+}
+
+function committed(settings: MachineSettings, state: StateOf<'committing'>, active: ActiveModel | null): Step {
+  const { desired } = state.job;
+  if (active?.sha256 !== desired.targetSha256) {
+    const message = `after the switch the active model is ${active?.sha256 ?? 'none'}, expected ${desired.targetSha256}`;
+    return stopped(settings, state, retryable('switch-lost', message), 0);
+  }
+  const next = { ...state, installed: { sha256: active.sha256, version: desired.version } };
+  if (state.wish.kind === 'want' && state.wish.desired.targetSha256 === active.sha256) {
+    return go({ ...common(next), kind: 'idle' });
+  }
+  return reconsider(settings, next);
+}
+
+function stopped(settings: MachineSettings, state: State, failure: Failure, reachedBytes: number): Step {
+  if (state.kind !== 'choosing' && state.kind !== 'applying' && state.kind !== 'committing') return stay(state);
+  // A wish that changed during the switch must not inherit the old document's failure.
+  if (state.kind === 'committing' && !(state.wish.kind === 'want' && state.wish.desired.id === state.job.desired.id)) {
+    return reconsider(settings, state);
+  }
+  if (failure.kind === 'permanent') {
+    return refuse(settings, state, failure, state.installed?.sha256 ?? null);
+  }
+  const retry = nextRetry(state.retry, reachedBytes);
+  if (retry.attempt >= settings.retry.maxAttempts) {
+    return go({ ...common(state), kind: 'failed', ticket: state.ticket + 1, failure });
+  }
+  const ticket = state.ticket + 1;
+  const delayMs = delayOf(settings.retry, retry.attempt, failure);
+  return go({ ...common(state), kind: 'waiting', ticket, retry, failure }, { kind: 'scheduleRetry', ticket, delayMs });
+}
+
+/** A link that breaks every ten megabytes still brings a big model home; a server that always fails at the same byte does not. */
+function nextRetry(retry: Retry, reachedBytes: number): Retry {
+  return reachedBytes > retry.farthestBytes
+    ? { attempt: 1, farthestBytes: reachedBytes, again: true }
+    : { attempt: retry.attempt + 1, farthestBytes: retry.farthestBytes, again: true };
+}
+
+function delayOf(settings: RetrySettings, attempt: number, failure: Failure): number {
+  const asked = failure.kind === 'retryable' ? failure.retryAfterMs : undefined;
+  // 2^30 is beyond any maxDelayMs that makes sense and far from overflow.
+  const backoff = settings.minDelayMs * 2 ** Math.min(attempt - 1, 30);
+  return Math.min(asked ?? backoff, settings.maxDelayMs);
+}

@@ -1,0 +1,229 @@
+/**
+ * The agent's place on the broker (research/protocols.md): `$state` with a will, `birth`, `reported`, and the two topics
+ * it listens to. Retained documents are the whole truth of this link: after each connect everything is said again, so
+ * that nothing depends on messages that a broker or a broken connection swallowed.
+ */
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { MAX_DESIRED_BYTES } from './desired.js';
+import type { Log } from './log.js';
+import type { Reported } from './reported.js';
+import type { DeviceTopics } from './topics.js';
+
+export interface LinkOptions {
+  readonly url: string;
+  readonly clientId: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  /** PEM bytes. */
+  readonly ca?: Uint8Array | undefined;
+  readonly cert?: Uint8Array | undefined;
+  readonly key?: Uint8Array | undefined;
+  readonly protocolVersion: 4 | 5;
+  readonly keepaliveSeconds: number;
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+  readonly topics: DeviceTopics;
+  /** How often this agent has started. Session numbers grow from it, across reconnects and restarts. */
+  readonly bootCount: number;
+  /** After this long without a retained `desired`, there is none: MQTT has no message that says so. */
+  readonly desiredGraceMs?: number;
+  /** Progress is told at most this often; everything else at once. Default 1 s. */
+  readonly progressIntervalMs?: number;
+  readonly birth: () => Record<string, unknown>;
+  readonly onDesired: (payload: Uint8Array) => void;
+  readonly log: Log;
+  readonly random?: () => number;
+}
+
+export type DeviceState = 'init' | 'ready' | 'disconnected' | 'lost';
+
+/** Connections that one boot can number before its numbers run into the next boot's. */
+const SESSIONS_PER_BOOT = 2 ** 20;
+const DEFAULT_GRACE_MS = 10_000;
+const REBIRTH_INTERVAL_MS = 1000;
+const PROGRESS_INTERVAL_MS = 1000;
+const FAREWELL_TIMEOUT_MS = 2000;
+/** Leaves room for topic and properties around the largest document; MQTT 5 brokers then drop larger ones for us. */
+const MAX_PACKET_BYTES = MAX_DESIRED_BYTES + 4096;
+
+export class MqttLink {
+  private readonly options: LinkOptions;
+  private readonly client: MqttClient;
+  private session: number;
+  private failures = 0;
+  private reported: Reported | null = null;
+  private lastReportMs = Number.NEGATIVE_INFINITY;
+  private greeted = false;
+  /** On this connection: the retained document may overtake the acknowledgement of our subscription. */
+  private desiredSeen = false;
+  private graceTimer: NodeJS.Timeout | null = null;
+  private lastRebirthMs = Number.NEGATIVE_INFINITY;
+
+  /** Begins to connect, and goes on trying. */
+  constructor(options: LinkOptions) {
+    this.options = options;
+    this.session = options.bootCount * SESSIONS_PER_BOOT;
+    this.client = connect(options.url, this.clientOptions());
+    this.client.on('connect', () => void this.greet());
+    this.client.on('message', (topic, payload) => this.receive(topic, payload));
+    this.client.on('close', () => this.lose());
+    this.client.on('error', (error) => options.log('warn', 'mqtt', { error: error.message }));
+  }
+
+  get connected(): boolean {
+    return this.client.connected && this.greeted;
+  }
+
+  /** Keeps the latest and says it now or after the next connect; older ones are never queued. */
+  publishReported(reported: Reported): void {
+    const before = this.reported;
+    this.reported = reported;
+    if (!this.connected || (isMereProgress(before, reported) && this.saidLately())) return;
+    this.lastReportMs = performance.now();
+    void this.publish(this.options.topics.reported, reported);
+    if (before?.sha256 !== reported.sha256) void this.publishBirth();
+  }
+
+  private saidLately(): boolean {
+    const { progressIntervalMs = PROGRESS_INTERVAL_MS } = this.options;
+    return performance.now() - this.lastReportMs < progressIntervalMs;
+  }
+
+  /** Says good-bye, so that the broker keeps the will to itself. */
+  async close(): Promise<void> {
+    this.clearGrace();
+    // Forced where nobody acknowledged: an orderly end would wait for that acknowledgement for ever.
+    const heard = this.client.connected && (await this.farewell());
+    await this.client.endAsync(!heard);
+  }
+
+  private farewell(): Promise<boolean> {
+    const said = this.publish(this.options.topics.state, this.stateDocument('disconnected')).then(() => true);
+    return Promise.race([said, timeout(FAREWELL_TIMEOUT_MS)]);
+  }
+
+  private clientOptions(): IClientOptions {
+    const { clientId, username, password, ca, cert, key, protocolVersion, keepaliveSeconds } = this.options;
+    return {
+      clientId,
+      protocolVersion,
+      keepalive: keepaliveSeconds,
+      clean: true,
+      // Subscribing and publishing are ours to repeat, in our order, at each connect.
+      resubscribe: false,
+      queueQoSZero: false,
+      reconnectPeriod: this.reconnectDelayMs(),
+      // Credentials are put right at the broker while devices keep knocking.
+      reconnectOnConnackError: true,
+      connectTimeout: 30_000,
+      will: this.will(),
+      ...(protocolVersion === 5 ? { properties: { maximumPacketSize: MAX_PACKET_BYTES } } : {}),
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(ca === undefined ? {} : { ca: Buffer.from(ca) }),
+      ...(cert === undefined ? {} : { cert: Buffer.from(cert) }),
+      ...(key === undefined ? {} : { key: Buffer.from(key) }),
+    };
+  }
+
+  private will(): NonNullable<IClientOptions['will']> {
+    const payload = Buffer.from(JSON.stringify(this.stateDocument('lost')));
+    return { topic: this.options.topics.state, payload, qos: 1, retain: true };
+  }
+
+  /** Will, state and birth carry one number: a will of an older session that arrives late can be told from today's. */
+  private stateDocument(state: DeviceState): { state: DeviceState; session: number } {
+    return { state, session: this.session };
+  }
+
+  private async greet(): Promise<void> {
+    const { topics, log } = this.options;
+    const session = this.session;
+    this.failures = 0;
+    log('info', 'mqtt connected', { session });
+    try {
+      await this.publish(topics.state, this.stateDocument('init'));
+      await this.publishBirth();
+      const granted = await this.client.subscribeAsync([topics.desired, topics.rebirth], { qos: 1 });
+      // The connection may have been replaced while we waited; the new one has its own greeting.
+      if (session !== this.session) return;
+      this.greeted = true;
+      const denied = granted.filter(({ qos }) => qos > 2).map(({ topic }) => topic);
+      if (denied.length > 0) log('error', 'the broker does not let us listen', { topics: denied });
+      // Silence on a topic that is closed to us says nothing about wishes.
+      if (!denied.includes(topics.desired)) this.startGrace();
+      if (this.reported !== null) await this.publish(topics.reported, this.reported);
+      await this.publish(topics.state, this.stateDocument('ready'));
+    } catch (error) {
+      // The library reconnects by itself, and `connect` brings us here again.
+      log('warn', 'mqtt greeting interrupted', { error: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  private publishBirth(): Promise<void> {
+    return this.publish(this.options.topics.birth, { session: this.session, ...this.options.birth() });
+  }
+
+  private async publish(topic: string, document: unknown): Promise<void> {
+    try {
+      await this.client.publishAsync(topic, JSON.stringify(document), { qos: 1, retain: true });
+    } catch (error) {
+      // Said again after the next connect.
+      const message = error instanceof Error ? error.message : String(error);
+      this.options.log('warn', 'mqtt publish failed', { topic, error: message });
+    }
+  }
+
+  private receive(topic: string, payload: Uint8Array): void {
+    const { topics, onDesired } = this.options;
+    if (topic === topics.desired) {
+      this.desiredSeen = true;
+      this.clearGrace();
+      onDesired(payload);
+    } else if (topic === topics.rebirth) {
+      const nowMs = performance.now();
+      // Anybody may ask; nobody may make us flood the broker.
+      if (nowMs - this.lastRebirthMs < REBIRTH_INTERVAL_MS) return;
+      this.lastRebirthMs = nowMs;
+      void this.publishBirth();
+    }
+  }
+
+  /** Prepares what the library reads at its next attempt: a new session number in the will, a longer pause after it. */
+  private lose(): void {
+    this.greeted = false;
+    this.desiredSeen = false;
+    this.clearGrace();
+    this.failures++;
+    this.session++;
+    this.client.options.will = this.will();
+    this.client.options.reconnectPeriod = this.reconnectDelayMs();
+  }
+
+  /** Exponential with full spread over its upper half: a broker that restarts meets its fleet one by one. */
+  private reconnectDelayMs(): number {
+    const { reconnectMinMs, reconnectMaxMs, random = Math.random } = this.options;
+    const ceiling = Math.min(reconnectMaxMs, reconnectMinMs * 2 ** Math.min(this.failures, 30));
+    return Math.max(1, Math.round(ceiling * (0.5 + random() / 2)));
+  }
+
+  private startGrace(): void {
+    this.clearGrace();
+    if (this.desiredSeen) return;
+    const { onDesired, desiredGraceMs = DEFAULT_GRACE_MS } = this.options;
+    this.graceTimer = setTimeout(() => onDesired(new Uint8Array(0)), desiredGraceMs);
+  }
+
+  private clearGrace(): void {
+    if (this.graceTimer !== null) clearTimeout(this.graceTimer);
+    this.graceTimer = null;
+  }
+}
+
+function isMereProgress(before: Reported | null, after: Reported): boolean {
+  return before !== null && after.progress !== null && before.status === after.status;
+}
+
+function timeout(ms: number): Promise<false> {
+  return new Promise((resolve) => setTimeout(() => resolve(false), ms).unref());
+}

@@ -1,0 +1,243 @@
+/**
+ * Runs the state machine: feeds it events one after another, persists, and carries out effects over ports. Everything
+ * that can be decided is decided in machine.ts; here is only order: a state is on disk before its work begins, and one
+ * piece of work has ended before the next touches the slots.
+ */
+import type { ApplySession, Failed, OpenApplySession } from './apply-messages.js';
+import { parseDesired } from './desired.js';
+import type { DownloadLimits } from './download.js';
+import { type Failure, retryable } from './failure.js';
+import type { StateFile } from './json-file.js';
+import type { Log } from './log.js';
+import { initialState, step } from './machine.js';
+import type { Effect, Event, Job, MachineSettings, Progress, State } from './machine-types.js';
+import { type Reported, reportOf } from './reported.js';
+import { decodeState, encodeState } from './state-schema.js';
+import { runUpdate } from './update-run.js';
+
+export interface RuntimeOptions {
+  readonly settings: MachineSettings;
+  readonly limits: DownloadLimits;
+  readonly stateFile: StateFile;
+  readonly openSession: OpenApplySession;
+  /** Called whenever what there is to say has changed; delivery is the link's business. */
+  readonly publish: (reported: Reported) => void;
+  readonly log: Log;
+  /** In [0, 1): spreads the retries of a fleet. */
+  readonly random?: () => number;
+}
+
+/** Retries come up to this fraction later than the machine says: never sooner, a server may have asked for the wait. */
+const JITTER = 0.5;
+
+export class AgentRuntime {
+  private readonly options: RuntimeOptions;
+  private current: State = initialState();
+  private readonly queue: Event[] = [];
+  private draining: Promise<void> | null = null;
+  private busy = false;
+  private session: ApplySession | null = null;
+  private update: { readonly abort: AbortController; readonly ended: Promise<void> } | null = null;
+  private retryTimer: NodeJS.Timeout | null = null;
+  private lastReported = '';
+  private lastPercent = -1;
+  private stopped = false;
+
+  constructor(options: RuntimeOptions) {
+    this.options = options;
+  }
+
+  get state(): State {
+    return this.current;
+  }
+
+  /**
+   * Loads what an earlier process knew and goes on from there; when it returns, the slots were asked what is installed.
+   * @throws when the state file's medium fails.
+   */
+  async start(): Promise<void> {
+    const saved = await this.options.stateFile.load();
+    const state = saved === undefined ? null : decodeState(saved);
+    if (saved !== undefined && state === null) this.options.log('warn', 'saved state is of another version, forgotten');
+    this.current = state ?? initialState();
+    this.dispatch({ kind: 'booted' });
+    await this.draining;
+  }
+
+  /** A payload of the `desired` topic; empty means no wish. */
+  desired(payload: Uint8Array): void {
+    const wish = parseDesired(payload);
+    if (wish.kind === 'unreadable') this.options.log('warn', wish.message);
+    this.dispatch({ kind: 'desired', wish });
+  }
+
+  reported(): Reported {
+    return reportOf(this.options.settings.model, this.current);
+  }
+
+  /** Parks: what is under way goes on at the next start. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.clearRetry();
+    await this.abandonUpdate();
+    await this.draining;
+    await this.closeSession();
+  }
+
+  private dispatch(event: Event): void {
+    if (this.stopped) return;
+    this.queue.push(event);
+    if (this.busy) return;
+    this.busy = true;
+    this.draining = this.drain();
+  }
+
+  private async drain(): Promise<void> {
+    for (let event = this.queue.shift(); event !== undefined && !this.stopped; event = this.queue.shift()) {
+      const before = this.current.kind;
+      const { state, effects } = step(this.options.settings, this.current, event);
+      this.current = state;
+      if (state.kind !== before) this.options.log('info', `${before} -> ${state.kind}`, this.describe(state));
+      for (const effect of effects) await this.carryOut(effect);
+      if (state.kind === 'idle' || state.kind === 'refused' || state.kind === 'failed' || state.kind === 'waiting') {
+        // A thread costs some ten megabytes, and these states can last for months.
+        await this.closeSession();
+      }
+    }
+    this.busy = false;
+  }
+
+  private describe(state: State): Record<string, unknown> {
+    const { status, latest_version, sha256, error } = reportOf(this.options.settings.model, state);
+    return { status, latest_version, sha256, ...(error === undefined ? {} : { error }) };
+  }
+
+  private async carryOut(effect: Effect): Promise<void> {
+    switch (effect.kind) {
+      case 'persist':
+        return this.persist();
+      case 'report':
+        return this.report();
+      case 'readSlots':
+        await this.abandonUpdate();
+        return this.spawn(effect.ticket, () => this.readSlots(effect.ticket));
+      case 'startUpdate':
+        return this.startUpdate(effect.ticket, effect.job, effect.again);
+      case 'abortUpdate':
+        return this.abandonUpdate();
+      case 'commit':
+        return this.spawn(effect.ticket, () => this.commit(effect.ticket));
+      case 'scheduleRetry':
+        return this.scheduleRetry(effect.ticket, effect.delayMs);
+    }
+  }
+
+  /** A medium that takes no state must not stop updates: what is lost can be learnt again from slots and broker. */
+  private async persist(): Promise<void> {
+    try {
+      await this.options.stateFile.save(encodeState(this.current));
+    } catch (error) {
+      this.options.log('error', 'cannot save state', { error: messageOf(error) });
+    }
+  }
+
+  private report(): void {
+    const reported = this.reported();
+    const text = JSON.stringify(reported);
+    if (text === this.lastReported) return;
+    this.lastReported = text;
+    this.options.publish(reported);
+  }
+
+  private startUpdate(ticket: number, job: Job, again: boolean): void {
+    const abort = new AbortController();
+    this.lastPercent = -1;
+    const ended = this.spawn(ticket, async () => {
+      const result = await runUpdate({
+        session: this.openedSession(),
+        job,
+        again,
+        policy: this.options.settings,
+        limits: this.options.limits,
+        signal: abort.signal,
+      });
+      // Over: from here on nothing may cut the thread short, for it is about to switch the slots.
+      if (this.update?.abort === abort) this.update = null;
+      if (result.kind === 'staged') this.dispatch({ kind: 'staged', ticket });
+      if (result.kind === 'failed') this.fail(ticket, result);
+    });
+    this.update = { abort, ended };
+  }
+
+  private async readSlots(ticket: number): Promise<void> {
+    const reply = await this.openedSession().readSlots();
+    if (reply.kind === 'failed') this.fail(ticket, reply);
+    else this.dispatch({ kind: 'slotsRead', ticket, active: reply.active });
+  }
+
+  private async commit(ticket: number): Promise<void> {
+    const reply = await this.openedSession().commit();
+    if (reply.kind === 'failed') this.fail(ticket, reply);
+    else this.dispatch({ kind: 'committed', ticket, active: reply.active });
+  }
+
+  private fail(ticket: number, { failure, reachedBytes }: Failed): void {
+    this.dispatch({ kind: 'stopped', ticket, failure, reachedBytes });
+  }
+
+  /** Runs beside the queue; its result comes back as an event. A bug in it is a failure of this attempt, not of the agent. */
+  private async spawn(ticket: number, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      const failure: Failure = retryable('internal', messageOf(error));
+      this.options.log('error', 'unexpected error', { error: error instanceof Error ? error.stack : String(error) });
+      this.dispatch({ kind: 'stopped', ticket, failure, reachedBytes: 0 });
+    }
+  }
+
+  private scheduleRetry(ticket: number, delayMs: number): void {
+    this.clearRetry();
+    const random = this.options.random ?? Math.random;
+    const waitMs = Math.round(delayMs * (1 + JITTER * random()));
+    this.retryTimer = setTimeout(() => this.dispatch({ kind: 'retryDue', ticket }), waitMs);
+    this.options.log('info', 'retry scheduled', { waitMs });
+  }
+
+  private clearRetry(): void {
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
+    this.retryTimer = null;
+  }
+
+  private openedSession(): ApplySession {
+    this.session ??= this.options.openSession((progress) => this.advance(progress));
+    return this.session;
+  }
+
+  private advance(progress: Progress): void {
+    const percent = progress.targetSize === 0 ? 0 : Math.floor((100 * progress.targetBytes) / progress.targetSize);
+    if (percent === this.lastPercent) return;
+    this.lastPercent = percent;
+    this.dispatch({ kind: 'advanced', ticket: this.current.ticket, progress });
+  }
+
+  /** The thread ends before this returns: two of them must never write one slot. */
+  private async abandonUpdate(): Promise<void> {
+    const { update } = this;
+    if (update === null) return;
+    this.update = null;
+    update.abort.abort();
+    await this.closeSession();
+    await update.ended;
+  }
+
+  private async closeSession(): Promise<void> {
+    const { session } = this;
+    this.session = null;
+    await session?.close();
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,68 @@
+/**
+ * Reads back a persisted machine state. Another version of the agent may have written it, so its shape is checked; what
+ * does not fit is forgotten, which costs nothing but the memory of refusals: the slots and the broker know the rest.
+ */
+import * as z from 'zod';
+import { desiredSchema } from './desired.js';
+import type { State } from './machine-types.js';
+
+const FORMAT = 1;
+
+const failure = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('retryable'),
+    reason: z.string(),
+    message: z.string(),
+    retryAfterMs: z.number().optional(),
+  }),
+  z.object({ kind: z.literal('permanent'), reason: z.string(), message: z.string() }),
+]);
+
+const desired = desiredSchema.extend({ id: z.string() });
+
+const common = {
+  wish: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('none') }),
+    z.object({ kind: z.literal('want'), desired }),
+    z.object({ kind: z.literal('unreadable'), id: z.string(), message: z.string() }),
+  ]),
+  installed: z.object({ sha256: z.string(), version: z.string().nullable() }).nullable(),
+  ticket: z.number().int(),
+};
+
+const retry = z.object({ attempt: z.number().int(), farthestBytes: z.number().int(), again: z.boolean() });
+const refusal = z.object({ failure, baseSha256: z.string().nullable(), policyId: z.string() });
+const job = z.object({
+  desired,
+  choice: z.object({
+    kind: z.enum(['patch', 'full']),
+    url: z.string(),
+    size: z.number().int(),
+    baseSha256: z.string().nullable(),
+  }),
+});
+const progress = z.object({ targetBytes: z.number(), targetSize: z.number() });
+
+/** Typed as State's own reader: a state that is added there and not here does not compile. */
+const stateSchema: z.ZodType<State> = z.discriminatedUnion('kind', [
+  z.object({ ...common, kind: z.literal('starting') }),
+  z.object({ ...common, kind: z.literal('idle') }),
+  z.object({ ...common, kind: z.literal('choosing'), retry, remembered: refusal.nullable() }),
+  z.object({ ...common, kind: z.literal('applying'), retry, job, progress: progress.nullable() }),
+  z.object({ ...common, kind: z.literal('committing'), retry, job }),
+  z.object({ ...common, kind: z.literal('waiting'), retry, failure }),
+  z.object({ ...common, kind: z.literal('refused'), refusal }),
+  z.object({ ...common, kind: z.literal('failed'), failure }),
+]);
+
+const envelope = z.object({ format: z.literal(FORMAT), state: stateSchema });
+
+export function encodeState(state: State): unknown {
+  return { format: FORMAT, state };
+}
+
+/** Null where `value` is not a state of this version. */
+export function decodeState(value: unknown): State | null {
+  const parsed = envelope.safeParse(value);
+  return parsed.success ? parsed.data.state : null;
+}

@@ -1,0 +1,30 @@
+/** The topics of one device (research/protocols.md), in one place so that the agent and a publisher cannot disagree. */
+
+/** MQTT allows 65,535 bytes; brokers often allow less, and no fleet needs a prefix longer than this. */
+export const MAX_PREFIX_LENGTH = 512;
+
+export const DEFAULT_TOPIC_PREFIX = 'mallorn/v1';
+
+/** One level of a topic (MQTT 5, 4.7): no separator, no wildcard, no NUL, and a leading $ is the broker's own. */
+export function isTopicLevel(text: string): boolean {
+  return text !== '' && !/[/+#\0]/.test(text) && !text.startsWith('$');
+}
+
+export interface DeviceTopics {
+  readonly state: string;
+  readonly birth: string;
+  readonly desired: string;
+  readonly reported: string;
+  readonly rebirth: string;
+}
+
+export function deviceTopics(prefix: string, device: string): DeviceTopics {
+  const root = `${prefix}/${device}`;
+  return {
+    state: `${root}/$state`,
+    birth: `${root}/birth`,
+    desired: `${root}/desired`,
+    reported: `${root}/reported`,
+    rebirth: `${root}/cmd/rebirth`,
+  };
+}

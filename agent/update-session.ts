@@ -1,0 +1,172 @@
+/**
+ * One update on the synchronous side: the applier between a stream of patch bytes and the slots. Wiring over ports and
+ * nothing else: it runs in a worker thread on a gateway and straight in a test.
+ */
+import { Applier } from '../core/apply/applier.js';
+import { FlashTarget } from '../core/apply/flash-target.js';
+import { Journal } from '../core/apply/journal.js';
+import { InvalidPatch, IoError, invariant, TargetHashMismatch } from '../core/errors.js';
+import { toHex } from '../core/hex.js';
+import type { PatchHeader } from '../core/patch/header.js';
+import type { Decompressor, FlashDevice, Hasher, SignatureVerifier, SlotContents, SlotStore } from '../core/ports.js';
+
+export interface SessionPorts {
+  readonly slots: SlotStore;
+  readonly hasher: Hasher;
+  readonly verifier: SignatureVerifier;
+  readonly decompressor: Decompressor;
+}
+
+export interface SessionRules {
+  /** 32 bytes each, at least one. */
+  readonly trustedKeys: readonly Uint8Array[];
+  readonly family: string | null;
+  readonly deviceClass: string | null;
+  readonly maxTargetBytes: number;
+  readonly maxBufferBytes: number;
+}
+
+/** What the document promised; the signed header has to agree before the slot is touched. Hex. */
+export interface ApplyOrder {
+  readonly baseSha256: string | null;
+  readonly targetSha256: string;
+}
+
+export type SessionStep =
+  | { readonly kind: 'input' }
+  | { readonly kind: 'seek'; readonly offset: number }
+  /** The inactive slot holds the target, durable and read back. */
+  | { readonly kind: 'done' };
+
+/** A chain frame damaged on the way is asked for this often before the patch counts as forged. */
+const FRAME_RETRIES = 2;
+const NOTHING = new Uint8Array(0);
+
+export class UpdateSession {
+  private readonly ports: SessionPorts;
+  private readonly order: ApplyOrder;
+  private readonly applier: Applier;
+  private readonly onWork: () => void;
+  private headerSeen = false;
+  private resumed = false;
+  private staged: PatchHeader | null = null;
+
+  /** `onWork` is called after each bounded piece of work. @throws IoError when the base slot cannot be read. */
+  constructor(ports: SessionPorts, rules: SessionRules, order: ApplyOrder, onWork: () => void = () => {}) {
+    // An empty list would mean "do not look at signatures" to the applier.
+    invariant(rules.trustedKeys.length > 0, 'an agent trusts at least one key');
+    this.ports = ports;
+    this.order = order;
+    this.onWork = onWork;
+    const { slots, hasher, verifier, decompressor } = ports;
+    this.applier = new Applier({
+      source: order.baseSha256 === null ? null : this.openBase(order.baseSha256),
+      target: (header, buffer) => this.openTarget(header, buffer),
+      hasher,
+      verifier,
+      decompressor,
+      trustedKeys: rules.trustedKeys,
+      policy: {
+        maxBufferBytes: rules.maxBufferBytes,
+        maxTargetBytes: rules.maxTargetBytes,
+        family: rules.family,
+        deviceClass: rules.deviceClass,
+        counterFloor: slots.counterFloor(),
+      },
+      journal: () => new Journal(slots.journal()),
+      frameRetries: FRAME_RETRIES,
+    });
+  }
+
+  get targetBytes(): number {
+    return this.applier.targetOffset;
+  }
+
+  /** 0 until the header is authenticated. */
+  get targetSize(): number {
+    return this.applier.header?.targetSize ?? 0;
+  }
+
+  /** @throws what Applier.push throws. */
+  push(chunk: Uint8Array): SessionStep {
+    try {
+      return this.feed(chunk);
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  /** The file has no more bytes. @throws InvalidPatch when the patch needs more. */
+  end(): void {
+    this.applier.end();
+  }
+
+  /** Makes the finished slot active. */
+  commit(): SlotContents | null {
+    const header = this.staged;
+    invariant(header !== null, 'only a finished update is committed');
+    const contents = { size: header.targetSize, sha256: header.targetHash, counter: header.versionCounter };
+    this.ports.slots.commit(contents, header.minimumCounter);
+    return this.ports.slots.active();
+  }
+
+  private feed(chunk: Uint8Array): SessionStep {
+    let rest = chunk;
+    let sought: number | null = null;
+    for (;;) {
+      const result = this.applier.push(rest);
+      this.noteResume();
+      if (result.kind === 'done') {
+        this.staged = this.applier.header;
+        return { kind: 'done' };
+      }
+      if (result.kind === 'input') return sought === null ? { kind: 'input' } : { kind: 'seek', offset: sought };
+      if (result.kind === 'seek') {
+        // What follows here in the file is not wanted. An update that only lacks its last check needs no bytes at all.
+        sought = result.patchOffset;
+        rest = NOTHING;
+      } else {
+        rest = rest.subarray(result.consumed);
+      }
+      this.onWork();
+    }
+  }
+
+  private noteResume(): void {
+    if (this.headerSeen || this.applier.header === null) return;
+    this.headerSeen = true;
+    this.resumed = this.applier.targetOffset > 0;
+  }
+
+  /**
+   * A resumed target that is wrong may be the medium's fault and not the patch's: the half that lay in the slot was
+   * only vouched for by the journal. The journal is erased, so that the next attempt writes every byte itself.
+   */
+  private explain(error: unknown): unknown {
+    if (!(error instanceof TargetHashMismatch) || !this.resumed) return error;
+    eraseAll(this.ports.slots.journal());
+    return new IoError(`a resumed update did not read back whole, starting afresh: ${error.message}`, { cause: error });
+  }
+
+  private openBase(baseSha256: string): ReturnType<SlotStore['openActive']> {
+    const active = this.ports.slots.active();
+    if (active === null || toHex(active.sha256) !== baseSha256) {
+      throw new InvalidPatch('WRONG_BASE', `the active model is no longer the base ${baseSha256}`);
+    }
+    return this.ports.slots.openActive();
+  }
+
+  private openTarget(header: PatchHeader, buffer: Uint8Array): FlashTarget {
+    const target = toHex(header.targetHash);
+    if (target !== this.order.targetSha256) {
+      throw new InvalidPatch('BAD_HEADER', `the document wants ${this.order.targetSha256}, the patch makes ${target}`);
+    }
+    const flash = this.ports.slots.openInactive(header.targetSize);
+    return new FlashTarget({ flash, targetSize: header.targetSize, hasher: this.ports.hasher, buffer });
+  }
+}
+
+function eraseAll(flash: FlashDevice): void {
+  for (let block = 0; block < flash.status().blocks; block++) flash.eraseBlock(block);
+  flash.sync();
+}
