@@ -1,0 +1,148 @@
+/** The synchronous side of an update over a real slot directory, without threads or network. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { failureOf } from '../agent/failure.js';
+import { type SessionStep, UpdateSession } from '../agent/update-session.js';
+import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
+import { SlotDirectory } from '../targets/node/slot-directory.js';
+import { createDecompressor } from '../targets/node/zstd-decompressor.js';
+import { makePatch, noise, sha256Hex, testKeypair } from './support/make-patch.js';
+
+const KEYS = testKeypair(1);
+const OLD = noise(300_000, 1);
+const NEW = noise(300_000, 2);
+const PATCH = makePatch(OLD, NEW, { privateKey: KEYS.privateKey, profile: 'mcu' });
+const RULES = {
+  trustedKeys: [KEYS.publicKey],
+  family: null,
+  deviceClass: null,
+  maxTargetBytes: 1 << 20,
+  maxBufferBytes: 1 << 26,
+};
+
+describe('update session', () => {
+  let folder: string;
+  let slots: SlotDirectory;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'mallorn-session-'));
+    slots = SlotDirectory.open(folder, { create: true });
+    slots.install(OLD);
+  });
+  afterEach(() => {
+    slots.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function openSession(rules: Partial<typeof RULES> = {}): UpdateSession {
+    const ports = {
+      slots,
+      hasher: new NodeHasher(),
+      verifier: new NodeSignatureVerifier(),
+      decompressor: createDecompressor(),
+    };
+    const order = { baseSha256: sha256Hex(OLD), targetSha256: sha256Hex(NEW) };
+    return new UpdateSession(ports, { ...RULES, ...rules }, order);
+  }
+
+  /** Feeds the file from its start up to `end`, going where the session wants. Gives its last word and the bytes fed. */
+  function feed(
+    session: UpdateSession,
+    patch: Uint8Array,
+    end = patch.length,
+    chunkBytes = 7000,
+  ): { step: SessionStep; fed: number } {
+    let fed = 0;
+    let at = 0;
+    for (;;) {
+      const chunk = patch.slice(at, Math.min(at + chunkBytes, end));
+      const step = session.push(chunk);
+      fed += chunk.length;
+      at = step.kind === 'seek' ? step.offset : at + chunk.length;
+      if (step.kind === 'done' || at >= end) return { step, fed };
+    }
+  }
+
+  it('applies a patch fed in pieces of any size', () => {
+    for (const chunkBytes of [PATCH.length, 65536, 1000, 97]) {
+      const session = openSession();
+      assert.equal(feed(session, PATCH, PATCH.length, chunkBytes).step.kind, 'done');
+    }
+    const session = openSession();
+    feed(session, PATCH);
+    assert.equal(Buffer.from(session.commit()?.sha256 ?? []).toString('hex'), sha256Hex(NEW));
+    assert.deepEqual(new Uint8Array(readFileSync(slots.currentPath)), NEW);
+  });
+
+  it('goes on from the journal after a cut', () => {
+    feed(openSession(), PATCH, 250_000);
+    const { step, fed } = feed(openSession(), PATCH);
+    assert.equal(step.kind, 'done');
+    assert.ok(fed < PATCH.length / 2, `${fed} of ${PATCH.length} bytes`);
+  });
+
+  it('needs only the header once everything was written', () => {
+    feed(openSession(), PATCH);
+    assert.deepEqual(openSession().push(PATCH.slice(0, 2048)), { kind: 'done' });
+  });
+
+  it('starts afresh when the half it left in the slot has rotted', () => {
+    feed(openSession(), PATCH, 250_000);
+    const path = join(folder, 'b.model');
+    const half = new Uint8Array(readFileSync(path));
+    half[1000] = (half[1000] ?? 0) ^ 1;
+    writeFileSync(path, half);
+    assert.throws(
+      () => feed(openSession(), PATCH),
+      (error) => failureOf(error).kind === 'retryable',
+    );
+    const { step, fed } = feed(openSession(), PATCH);
+    assert.equal(step.kind, 'done');
+    assert.ok(fed >= PATCH.length);
+  });
+
+  it('knows a patch that ends too early', () => {
+    const session = openSession();
+    feed(session, PATCH, PATCH.length - 1);
+    assert.throws(
+      () => session.end(),
+      (error) => failureOf(error).reason === 'truncated',
+    );
+  });
+
+  it('refuses before it touches the slot', () => {
+    const reason = (patch: Uint8Array, rules: Partial<typeof RULES> = {}): string => {
+      try {
+        feed(openSession(rules), patch);
+      } catch (error) {
+        const failure = failureOf(error);
+        return `${failure.kind} ${failure.reason}`;
+      }
+      return 'applied';
+    };
+    assert.equal(reason(makePatch(OLD, NEW)), 'permanent unsigned');
+    assert.equal(reason(makePatch(OLD, NEW, { privateKey: testKeypair(2).privateKey })), 'permanent unknown-signer');
+    assert.equal(reason(makePatch(OLD, noise(300_000, 3), { privateKey: KEYS.privateKey })), 'permanent bad-header');
+    assert.equal(reason(PATCH, { maxTargetBytes: 299_999 }), 'permanent flash-exceeded');
+    assert.equal(reason(PATCH, { maxBufferBytes: 100 }), 'permanent buffers-exceeded');
+    assert.equal(reason(new TextEncoder().encode('<html>please log in to this network</html>')), 'retryable bad-magic');
+    assert.equal(slots.previous(), null);
+    assert.throws(() => readFileSync(join(folder, 'b.model')), /ENOENT/);
+  });
+
+  it('refuses a base that is no longer the active model', () => {
+    const session = openSession();
+    feed(session, PATCH);
+    session.commit();
+    assert.throws(
+      () => openSession(),
+      (error) => failureOf(error).reason === 'wrong-base',
+    );
+  });
+
+  it('never runs without a trusted key', () => {
+    assert.throws(() => openSession({ trustedKeys: [] }), /trusts at least one key/);
+  });
+});

@@ -1,0 +1,92 @@
+/** Runs the contract suites on every adapter of this repository that needs no device attached. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MemorySource } from '../../core/memory-source.js';
+import { type EraseMode, FileFlash } from '../../targets/node/file-flash.js';
+import { FileSource } from '../../targets/node/file-source.js';
+import { SlotDirectory } from '../../targets/node/slot-directory.js';
+import { FlashRegion } from '../../targets/sim/flash-region.js';
+import { SimFlash } from '../../targets/sim/nor-flash.js';
+import { byteSourceContract } from './byte-source-contract.js';
+import { flashContract } from './flash-contract.js';
+import { slotStoreContract } from './slot-store-contract.js';
+
+const KIB = 1024;
+
+for (const [blockLength, writeAlign, eraseValue] of [
+  [256, 1, 0xff],
+  [512, 4, 0x00],
+  [4 * KIB, 1, 0xff],
+  [4 * KIB, 8, 0xff],
+  [4 * KIB, 16, 0x00],
+  [64 * KIB, 32, 0xff],
+  [128 * KIB, 16, 0xff],
+  [128 * KIB, 1, 0x00],
+] as const) {
+  const name = `SimFlash ${blockLength} B blocks, write ${writeAlign}, erased 0x${eraseValue.toString(16)}`;
+  const part = () => new SimFlash({ size: 4 * blockLength, blockLength, writeAlign, eraseValue });
+  flashContract(name, () => {
+    const device = part();
+    return { device, reopen: () => device };
+  });
+}
+
+flashContract('FlashRegion of a SimFlash', () => {
+  const part = new SimFlash({ size: 8 * KIB, blockLength: KIB, writeAlign: 8, eraseValue: 0xff });
+  const range = { firstBlock: 2, blocks: 4 };
+  return { device: new FlashRegion(part, range), reopen: () => new FlashRegion(part, range) };
+});
+
+for (const [erase, eraseValue] of [
+  ['eager', 0xff],
+  ['eager', 0x00],
+  ['lazy', 0xff],
+] as const) {
+  const make = () => fileFlash(erase, eraseValue);
+  flashContract(`FileFlash ${erase}, erased 0x${eraseValue.toString(16)}`, make, { readsErased: erase === 'eager' });
+}
+
+byteSourceContract('MemorySource', (bytes) => ({ source: new MemorySource(bytes) }));
+
+byteSourceContract('FileSource', (bytes) => {
+  const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));
+  const path = join(folder, 'model');
+  writeFileSync(path, bytes);
+  const source = new FileSource(path);
+  const dispose = (): void => {
+    source.close();
+    rmSync(folder, { recursive: true });
+  };
+  return { source, dispose };
+});
+
+slotStoreContract('SlotDirectory', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));
+  let store = SlotDirectory.open(folder);
+  const reopen = (): SlotDirectory => {
+    store.close();
+    store = SlotDirectory.open(folder);
+    return store;
+  };
+  const dispose = (): void => {
+    store.close();
+    rmSync(folder, { recursive: true });
+  };
+  return { store, reopen, dispose };
+});
+
+function fileFlash(erase: EraseMode, eraseValue: number) {
+  const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));
+  const opened: FileFlash[] = [];
+  const open = (): FileFlash => {
+    const flash = FileFlash.open(join(folder, 'flash'), { size: 4 * KIB, blockLength: KIB, erase, eraseValue });
+    opened.push(flash);
+    return flash;
+  };
+  const dispose = (): void => {
+    for (const flash of opened) flash.close();
+    rmSync(folder, { recursive: true });
+  };
+  return { device: open(), reopen: open, dispose };
+}
