@@ -1,0 +1,84 @@
+/**
+ * Builds what is shipped and what the scripts run: dist/cli.js, the library with its worker and types, the microcontroller
+ * bundle, dist/scripts. `--quiet` prints only errors. The metafiles go to .build/meta for scripts/layers.ts.
+ */
+
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative } from 'node:path';
+import { type BuildOptions, build } from 'esbuild';
+import { neutralBundle, nodeBundle, packageVersion, root } from './esbuild-options.js';
+
+interface Product {
+  readonly entry: string;
+  readonly output: string;
+  readonly options: BuildOptions;
+  /** The worker's file, seen from the output; a bundle that names none runs its own workers or has none. */
+  readonly worker?: string;
+  readonly shebang?: boolean;
+}
+
+const PRODUCTS: readonly Product[] = [
+  { entry: 'agent/cli.ts', output: 'dist/cli.js', options: nodeBundle, shebang: true },
+  { entry: 'targets/node/index.ts', output: 'dist/index.js', options: nodeBundle, worker: './worker.js' },
+  { entry: 'targets/node/worker.main.ts', output: 'dist/worker.js', options: nodeBundle },
+  { entry: 'targets/quickjs/main.ts', output: 'dist/mallorn.qjs.js', options: neutralBundle },
+  { entry: 'scripts/demo.ts', output: 'dist/scripts/demo.js', options: nodeBundle, worker: '../worker.js' },
+  { entry: 'scripts/bench-size.ts', output: 'dist/scripts/bench-size.js', options: nodeBundle, worker: '../worker.js' },
+];
+
+const quiet = process.argv.includes('--quiet');
+const started = performance.now();
+const products = PRODUCTS.filter(({ entry }) => existsSync(join(root, entry)));
+const [typesBuilt, ...sizes] = await Promise.all([buildTypes(), ...products.map(bundle)]);
+if (!typesBuilt) process.exitCode = 1;
+if (!quiet) {
+  products.forEach(({ output }, i) => {
+    console.log(`${output.padEnd(28)} ${Math.ceil(sizes[i]! / 1024)} KiB`);
+  });
+  console.log(`built in ${Math.round(performance.now() - started)} ms`);
+}
+
+/** Returns the bundle's size in bytes. */
+async function bundle({ entry, output, options, worker, shebang = false }: Product): Promise<number> {
+  const result = await build({
+    ...options,
+    entryPoints: [entry],
+    outfile: output,
+    write: false,
+    define: {
+      MALLORN_VERSION: JSON.stringify(packageVersion()),
+      ...(worker === undefined ? {} : { MALLORN_WORKER: JSON.stringify(worker) }),
+    },
+    ...(shebang ? { banner: { js: `#!/usr/bin/env node\n${options.banner?.['js'] ?? ''}` } } : {}),
+  });
+  const [file] = result.outputFiles;
+  replaceFile(join(root, output), file!.contents, shebang ? 0o755 : 0o644);
+  replaceFile(join(root, '.build/meta', `${basename(output)}.json`), JSON.stringify(result.metafile, null, 1), 0o644);
+  return file!.contents.length;
+}
+
+/** Renamed into place, so that a program that starts during a build finds the old file or the new one, whole. */
+function replaceFile(path: string, contents: Uint8Array | string, mode: number): void {
+  mkdirSync(dirname(path), { recursive: true });
+  if (existsSync(path) && (statSync(path).mode & 0o777) === mode && readFileSync(path).equals(Buffer.from(contents)))
+    return;
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, contents);
+  chmodSync(temporary, mode);
+  renameSync(temporary, path);
+}
+
+/** Declarations of the library and what it is made of, into dist/types. False when the types do not check. */
+function buildTypes(): Promise<boolean> {
+  const compiler = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+  const child = spawn(process.execPath, [compiler, '-b', 'targets/node'], { cwd: root, stdio: 'inherit' });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code !== 0) console.error(`${relative(root, compiler)} -b targets/node: exit code ${code}`);
+      resolve(code === 0);
+    });
+  });
+}
