@@ -35,9 +35,7 @@ export type ErrorCode =
   | 'IO'
   | 'OUTPUT_IS_INPUT'
   // A model file that its reader refuses.
-  | 'BAD_MODEL'
-  // Documented, but not there yet.
-  | 'NOT_IMPLEMENTED';
+  | 'BAD_MODEL';
 
 export class MallornError extends Error {
   override readonly name: string = 'MallornError';

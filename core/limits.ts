@@ -34,6 +34,7 @@ export const MAX_SEGMENT_BYTES = 1 << 24;
 /** Decompressed ops and data of one segment. Deltas cost at most one byte per target byte; the rest is for ops. */
 export const MAX_PLAIN_BYTES = 2 * MAX_SEGMENT_BYTES;
 export const MAX_DICTIONARY_BYTES = 1 << 24;
+export const MAX_CONTEXT_BYTES = 1 << 22;
 /** Models of a terabyte are far off; offsets stay exact in a double. */
 export const MAX_FILE_BYTES = 2 ** 48;
 /** What a gateway lets one patch claim for its decoder unless told otherwise. */

@@ -56,7 +56,7 @@ export interface Decompressor {
 
 /** Encoder side only, never on a device. */
 export interface Compressor {
-  /** zstd blocks without a frame header, for Decompressor. `level` 1-19. Deterministic for given inputs. */
+  /** zstd blocks without a frame header, for Decompressor. `level` 1-19. Deterministic for given inputs. A view, valid until the next call. */
   compress(dictionary: Uint8Array, plain: Uint8Array, level: number): Uint8Array;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { equalBytes } from '../bytes.js';
+import { type ByteModelFactory, NeuralRunner } from '../codec/neural-runner.js';
 import { OpRunner } from '../codec/op-runner.js';
 import { InvalidPatch, invariant, SourceHashMismatch, TargetHashMismatch } from '../errors.js';
 import { toHex } from '../hex.js';
@@ -24,6 +25,7 @@ import {
   MAX_SEGMENT_HEADER_BYTES,
   readSegmentHeader,
   SEGMENT_COPY,
+  SEGMENT_NEURAL,
   SEGMENT_STORED,
   type SegmentHeader,
 } from '../patch/segment.js';
@@ -42,12 +44,14 @@ export interface ApplierOptions {
   readonly verifier: SignatureVerifier;
   /** null on devices built without zstd. */
   readonly decompressor: Decompressor | null;
+  /** Absent from devices that take the neural codec in its microcontroller class alone. */
+  readonly byteModel?: ByteModelFactory;
   /** Ed25519 public keys, one of which must have signed; empty means that signatures are not looked at. */
   readonly trustedKeys: readonly Uint8Array[];
   readonly policy: ApplyPolicy;
   /** Opens the journal, called once, after the header is authenticated; absent where an update always starts afresh. */
   readonly journal?: (header: PatchHeader) => Journal;
-  /** Gives the decoder's buffers, declaredBufferBytes long, called once; a microcontroller hands out a static arena. */
+  /** Gives the decoder's buffers, declaredBufferBytes long from a multiple of 4, called once; a microcontroller hands out a static arena. */
   readonly memory?: (byteLength: number) => Uint8Array;
   /** How often a frame that does not match is asked for again before the patch is refused. Default 0. */
   readonly frameRetries?: number;
@@ -74,6 +78,7 @@ type Phase =
   | 'payload'
   | 'decompress'
   | 'ops'
+  | 'neural'
   | 'target-hash'
   | 'done';
 
@@ -90,6 +95,8 @@ export class Applier {
   private sink!: TargetSink;
   private journal: Journal | null = null;
   private runner!: OpRunner;
+  private neural: NeuralRunner | null = null;
+  private contexts!: Uint8Array;
   private source!: ByteSource;
   private io!: Uint8Array;
   private targetBuffer!: Uint8Array;
@@ -241,7 +248,11 @@ export class Applier {
       requireSignature({ header, blocks, trustedKeys, verifier, hasher });
     }
     const parsed = parseHeader(header);
-    checkPolicy(parsed, policy, this.options.source, this.options.decompressor !== null, trustedKeys.length > 0);
+    const decoders = {
+      zstd: this.options.decompressor !== null,
+      neuralClass: this.options.byteModel === undefined ? 0 : 1,
+    };
+    checkPolicy(parsed, policy, this.options.source, decoders, trustedKeys.length > 0);
     this.parsed = parsed;
     this.headerHash = header.slice(headerBytes - HASH_BYTES);
     this.layOut(parsed);
@@ -261,11 +272,12 @@ export class Applier {
     invariant(memory.length >= total, 'memory as declared');
     const { ioBytes } = PROFILES[header.profile];
     this.geometry = new FrameGeometry(header.frameBytes, header.bodyBytes);
+    // First, because its fields are wider than a byte.
+    this.contexts = take(header.contextBytes);
     this.frames = new FrameReader(this.geometry, take(header.frameBytes), this.options.hasher, header.firstFrameHash);
     this.packed = take(header.packedBytes);
     this.plain = take(header.plainBytes);
     this.dictionary = take(header.dictionaryBytes);
-    take(header.contextBytes);
     this.io = take(ioBytes);
     this.targetBuffer = take(ioBytes);
     // A stand-alone patch must give the same bytes on every device, so that a base at hand is out of its reach.
@@ -276,6 +288,18 @@ export class Applier {
   private openTarget(): void {
     this.sink = this.options.target(this.parsed!, this.targetBuffer);
     this.runner = new OpRunner({ source: this.source, sink: this.sink, io: this.io });
+    if (this.parsed!.codec === 'neural') this.neural = this.createNeural(this.parsed!);
+  }
+
+  private createNeural({ decodeClass }: PatchHeader): NeuralRunner {
+    return new NeuralRunner({
+      source: this.source,
+      sink: this.sink,
+      io: this.io,
+      contexts: this.contexts,
+      history: this.plain,
+      byteModel: decodeClass === 0 ? null : (this.options.byteModel ?? null),
+    });
   }
 
   private restore(header: PatchHeader): void {
@@ -353,6 +377,9 @@ export class Applier {
         return this.decompress();
       case 'ops':
         if (this.runner.step()) this.endSegment();
+        return true;
+      case 'neural':
+        if (this.neural!.step()) this.endSegment();
         return true;
       case 'target-hash':
         return this.hashTarget();
@@ -472,7 +499,22 @@ export class Applier {
 
   private payloadComplete(): void {
     if (this.segment.kind === SEGMENT_STORED) this.runSegment();
+    else if (this.segment.kind === SEGMENT_NEURAL) this.beginNeural();
+    else if (this.options.decompressor === null)
+      throw new InvalidPatch('UNSUPPORTED_CODEC', 'a zstd segment on a device without zstd');
     else this.phase = 'decompress';
+  }
+
+  private beginNeural(): void {
+    const { segment } = this;
+    this.neural!.begin({
+      payload: this.packed.subarray(0, segment.packedBytes),
+      targetOffset: this.segmentStart,
+      targetBytes: segment.targetBytes,
+      dictionary: this.dictionary.subarray(0, segment.dictionaryBytes),
+      dictionaryOffset: segment.dictionaryOffset,
+    });
+    this.phase = 'neural';
   }
 
   private decompress(): boolean {

@@ -1,5 +1,6 @@
 /** What a device accepts of a header it already believes: the semantic limits of SPEC.md's order of checks. */
 
+import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { InvalidPatch } from '../errors.js';
 import { declaredBufferBytes, type PatchHeader } from '../patch/header.js';
 import type { ByteSource } from '../ports.js';
@@ -16,12 +17,19 @@ export interface ApplyPolicy {
   readonly counterFloor: number;
 }
 
+/** What this build of the applier can decode. */
+export interface Decoders {
+  readonly zstd: boolean;
+  /** Highest decode-cost class of the neural codec. */
+  readonly neuralClass: number;
+}
+
 /** @throws InvalidPatch with a code that says which limit. */
 export function checkPolicy(
   header: PatchHeader,
   policy: ApplyPolicy,
   source: ByteSource | null,
-  hasZstd: boolean,
+  decoders: Decoders,
   signed: boolean,
 ): void {
   const buffers = declaredBufferBytes(header);
@@ -29,9 +37,9 @@ export function checkPolicy(
     throw refused('BUFFERS_EXCEEDED', 'decoder buffers', `at most ${policy.maxBufferBytes} bytes`, buffers);
   if (header.targetSize > policy.maxTargetBytes)
     throw refused('FLASH_EXCEEDED', 'target', `at most ${policy.maxTargetBytes} bytes`, header.targetSize);
-  if (header.codec === 'neural') throw refused('UNSUPPORTED_CODEC', 'codec', 'zstd', header.codec);
-  if (header.codec === 'zstd' && header.packedBytes > 0 && !hasZstd)
+  if (header.codec === 'zstd' && header.packedBytes > 0 && !decoders.zstd)
     throw refused('UNSUPPORTED_CODEC', 'codec', 'stored segments only', header.codec);
+  if (header.codec === 'neural') checkNeural(header, decoders);
   if (header.family !== '' && policy.family !== null && header.family !== policy.family) {
     throw refused('WRONG_FAMILY', 'model family', policy.family, header.family);
   }
@@ -45,6 +53,25 @@ export function checkPolicy(
     throw refused('COUNTER_TOO_LOW', 'version counter', `at least ${policy.counterFloor}`, header.versionCounter);
   }
   if (source === null && !header.standalone) throw refused('WRONG_BASE', 'base model', 'one', 'none');
+}
+
+function checkNeural(header: PatchHeader, { neuralClass, zstd }: Decoders): void {
+  if (header.decodeClass > neuralClass)
+    throw refused(
+      'UNSUPPORTED_CODEC',
+      'decode class of the neural codec',
+      `at most ${neuralClass}`,
+      header.decodeClass,
+    );
+  if (header.decodeClass > 0 && !zstd)
+    throw refused(
+      'UNSUPPORTED_CODEC',
+      'decode class of the neural codec',
+      '0 where there is no zstd',
+      header.decodeClass,
+    );
+  const state = NEURAL_CONTEXT_BYTES[header.decodeClass]!;
+  if (header.contextBytes !== state) throw refused('BAD_HEADER', 'contexts', `${state} bytes`, header.contextBytes);
 }
 
 function refused(

@@ -209,3 +209,33 @@ export function samplePatch(changes: Partial<PatchPlan> = {}): Sample {
   };
   return { ...buildPatch(plan), source, target: plan.target };
 }
+
+/** As samplePatch, with a neural segment wherever the class may have one, beside a stored one and, in class 1, a zstd one. */
+export function neuralSample(decodeClass: 0 | 1, changes: Partial<PatchPlan> = {}): Sample {
+  const source = noise(9000, 1);
+  const target = noise(11_111, 2);
+  target.set(source.subarray(1234, 1234 + 3072), 0);
+  target.set(source.subarray(0, 500), 3072 + 100);
+  // Bytes that the byte model can make something of.
+  for (let i = 6144; i < 7168; i++) target[i] = source[i - 6000]! ^ (i % 50 === 0 ? 1 : 0);
+  const mixed = (at: number) => [literal(100), delta(500, at, 4), literal(24, 2), delta(400, 100, at % 4)];
+  const dictionary = decodeClass === 0 ? {} : { dictionary: { offset: 77, length: 3000 } };
+  const plan: PatchPlan = {
+    source,
+    target,
+    segments: [
+      { kind: 'copy', length: 3072, source: 1234 },
+      { kind: 'neural', pieces: [literal(100), copy(500, 0), literal(424)] },
+      { kind: 'neural', pieces: mixed(8000), ...dictionary },
+      { kind: decodeClass === 0 ? 'stored' : 'zstd', pieces: mixed(7001) },
+      { kind: 'neural', pieces: [literal(1024)], ...dictionary },
+      { kind: 'neural', pieces: [literal(512, 6), delta(512, 9, 6)] },
+      { kind: 'stored', pieces: mixed(7) },
+      { kind: 'neural', pieces: [literal(1024, 5)], ...dictionary },
+      { kind: 'neural', pieces: [delta(868, 3, 5), literal(3)] },
+    ],
+    ...changes,
+    header: { frameBytes: 200, segmentBytes: 1024, codec: 'neural', decodeClass, ...changes.header },
+  };
+  return { ...buildPatch(plan), source, target: plan.target };
+}

@@ -7,6 +7,16 @@ import { addDelta, ELEMENT_BYTES } from './elements.js';
 /** Bytes of the longest run on either side, CAST_RUN binary32 values: the least an I/O buffer may have. */
 export const CAST_RUN_BYTES = 4 * CAST_RUN;
 
+export interface CastParameters {
+  /** from << 4 | to. */
+  readonly castTypes: number;
+  readonly scaleCount: number;
+  /** Elements that share a scale, one after another. */
+  readonly inner: number;
+  /** The op's first element counts as this one when a scale is looked up. */
+  readonly phase: number;
+}
+
 export class CastOp {
   private from = 0;
   private to = 0;
@@ -17,17 +27,27 @@ export class CastOp {
 
   /** Reads what follows the op's length and shift. Null when the op is sound, else what was expected. */
   read(ops: VarintReader, type: number, targetBytes: number): string | null {
-    const types = ops.byte();
-    this.from = types >> 4;
-    this.to = types & 15;
-    const scaled = isScaled(this.to);
-    this.scaleCount = scaled ? ops.unsigned() : 0;
-    this.inner = scaled ? ops.unsigned() : 1;
-    this.phase = scaled ? ops.unsigned() : 0;
+    const castTypes = ops.byte();
+    const scaled = isScaled(castTypes & 15);
+    const scaleCount = scaled ? ops.unsigned() : 0;
+    const inner = scaled ? ops.unsigned() : 1;
+    const phase = scaled ? ops.unsigned() : 0;
+    return this.set({ castTypes, scaleCount, inner, phase }, type, targetBytes, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Takes parameters that were read otherwise. Null when they are sound, else what was expected. */
+  set(parameters: CastParameters, type: number, targetBytes: number, mostScales: number): string | null {
+    this.from = parameters.castTypes >> 4;
+    this.to = parameters.castTypes & 15;
+    this.scaleCount = parameters.scaleCount;
+    this.inner = parameters.inner;
+    this.phase = parameters.phase;
     const from = CAST_BLOCKS[this.from];
     const to = CAST_BLOCKS[this.to];
     if (from === undefined || to === undefined || isScaled(this.from)) return 'known cast types';
-    if (scaled && (this.scaleCount < 1 || this.inner < 1)) return 'at least one scale for at least one element';
+    if (isScaled(this.to) && (this.scaleCount < 1 || this.inner < 1))
+      return 'at least one scale for at least one element';
+    if (this.scaleCount > mostScales) return `at most ${mostScales} scales`;
     if (to.bytes % ELEMENT_BYTES[type]! !== 0) return `an element type that divides ${to.bytes} bytes`;
     if (targetBytes % to.bytes !== 0) return `a multiple of ${to.bytes} bytes`;
     return this.elements(targetBytes) % from.elements === 0 ? null : `a multiple of ${from.elements} elements`;
@@ -36,6 +56,11 @@ export class CastOp {
   /** Bytes of scales that come before the op's residual. */
   get scaleBytes(): number {
     return 4 * this.scaleCount;
+  }
+
+  /** Target bytes of one run. */
+  get runBytes(): number {
+    return runBytes(this.to);
   }
 
   sourceBytes(targetBytes: number): number {
@@ -61,17 +86,27 @@ export class CastOp {
     op: { type: number; scales: Uint8Array; planes: Uint8Array; planeLength: number; done: number },
     write: (bytes: Uint8Array) => void,
   ): void {
-    const scales: Scales | null = this.scaleCount > 0 ? { bytes: op.scales, inner: this.inner } : null;
     const width = ELEMENT_BYTES[op.type]!;
     const runTarget = runBytes(this.to);
     const runSource = this.sourceBytes(runTarget);
     for (let at = 0, from = 0; at < targetBytes; at += runTarget, from += runSource) {
-      const bytes = this.predicted.subarray(0, Math.min(runTarget, targetBytes - at));
-      const first = this.phase + this.elements(op.done + at);
-      castRun({ from: this.from, to: this.to }, source.subarray(from, from + runSource), bytes, scales, first);
+      const length = Math.min(runTarget, targetBytes - at);
+      const bytes = this.predict(source.subarray(from, from + runSource), length, op.done + at, op.scales);
       addDelta(op.type, bytes, op.planes, op.planeLength, (op.done + at) / width);
       write(bytes);
     }
+  }
+
+  /**
+   * What the cast makes of one run, without a residual; a view, valid until the next call.
+   * @param done target bytes of the op before this run
+   */
+  predict(source: Uint8Array, targetBytes: number, done: number, scaleBytes: Uint8Array): Uint8Array {
+    const scales: Scales | null =
+      this.scaleCount > 0 ? { bytes: scaleBytes.subarray(0, this.scaleBytes), inner: this.inner } : null;
+    const bytes = this.predicted.subarray(0, targetBytes);
+    castRun({ from: this.from, to: this.to }, source, bytes, scales, this.phase + this.elements(done));
+    return bytes;
   }
 
   private elements(targetBytes: number): number {

@@ -8,12 +8,15 @@
 export const ELEMENT_BYTE = 0;
 export const ELEMENT_INT16 = 1;
 export const ELEMENT_INT32 = 2;
-/** fp16 and bf16 alike: the sign-magnitude order is the same. */
 export const ELEMENT_FLOAT16 = 3;
 export const ELEMENT_FLOAT32 = 4;
+/** As FLOAT16 for differences: the sign-magnitude order is the same. The neural codec looks at the exponent too. */
+export const ELEMENT_BFLOAT16 = 5;
+/** As BYTE for differences; to the neural codec a weight and not a byte of a table. */
+export const ELEMENT_INT8 = 6;
 
 /** Bytes an element has, by type. */
-export const ELEMENT_BYTES: readonly number[] = [1, 2, 4, 2, 4];
+export const ELEMENT_BYTES: readonly number[] = [1, 2, 4, 2, 4, 2, 1];
 
 /**
  * target = source + difference, element by element.
@@ -30,11 +33,13 @@ export function addDelta(
 ): void {
   switch (type) {
     case ELEMENT_BYTE:
+    case ELEMENT_INT8:
       for (let i = 0; i < source.length; i++) source[i] = source[i]! + planes[first + i]!;
       return;
     case ELEMENT_INT16:
     case ELEMENT_FLOAT16:
-      addDelta16(type === ELEMENT_FLOAT16, source, planes, planeLength, first);
+    case ELEMENT_BFLOAT16:
+      addDelta16(type !== ELEMENT_INT16, source, planes, planeLength, first);
       return;
     default:
       addDelta32(type === ELEMENT_FLOAT32, source, planes, planeLength, first);

@@ -4,10 +4,12 @@
  */
 
 import {
+  ELEMENT_BFLOAT16,
   ELEMENT_BYTE,
   ELEMENT_BYTES,
   ELEMENT_FLOAT16,
   ELEMENT_FLOAT32,
+  ELEMENT_INT8,
   ELEMENT_INT16,
   ELEMENT_INT32,
 } from '../codec/elements.js';
@@ -36,8 +38,12 @@ export function elementTypeOf(dtype: DType): number {
     case 'f32':
       return ELEMENT_FLOAT32;
     case 'f16':
-    case 'bf16':
       return ELEMENT_FLOAT16;
+    case 'bf16':
+      return ELEMENT_BFLOAT16;
+    case 'i8':
+    case 'u8':
+      return ELEMENT_INT8;
     case 'i16':
     case 'u16':
       return ELEMENT_INT16;
@@ -51,23 +57,18 @@ export function elementTypeOf(dtype: DType): number {
   }
 }
 
-/** A literal keeps its planes apart but takes no differences. */
-function literalTypeOf(type: number): number {
-  return ELEMENT_BYTES[type] === 4 ? ELEMENT_INT32 : ELEMENT_BYTES[type] === 2 ? ELEMENT_INT16 : ELEMENT_BYTE;
-}
-
 /** @param source the counterpart, as long as `target`; null where there is none */
 export function chooseTyped(type: number, source: Uint8Array | null, sourceOffset: number, target: Uint8Array): Piece {
   const planes = scratch(target.length);
   let best = literal(target.length);
   let least = planesCost(target, 1);
-  const literalType = literalTypeOf(type);
-  if (literalType !== ELEMENT_BYTE) {
+  if (type !== ELEMENT_BYTE) {
     splitPlanes(ELEMENT_BYTES[type]!, target, planes);
     const cost = planesCost(planes, ELEMENT_BYTES[type]!);
-    if (cost < least) {
+    // Of equals the typed one: the neural codec then knows that these are weights.
+    if (cost <= least) {
       least = cost;
-      best = literal(target.length, literalType);
+      best = literal(target.length, type);
     }
   }
   if (source === null) return best;
@@ -122,7 +123,7 @@ export function chooseGuessed(source: Uint8Array | null, sourceOffset: number, t
   const width = ELEMENT_BYTES[type]!;
   const body = Math.floor((target.length - phase) / width) * width;
   const tail = target.length - phase - body;
-  const piece = isDelta ? delta(body, sourceOffset + phase, type) : literal(body, literalTypeOf(type));
+  const piece = isDelta ? delta(body, sourceOffset + phase, type) : literal(body, type);
   return [literal(phase), piece, literal(tail)];
 }
 

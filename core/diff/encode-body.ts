@@ -3,6 +3,7 @@
  * in memory is one segment, the source's index and the dictionary, whatever the sizes of the files.
  */
 
+import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { MallornError } from '../errors.js';
 import type { ModelLayout, Tensor } from '../formats/model.js';
 import { PROFILES, type Profile } from '../limits.js';
@@ -12,13 +13,15 @@ import {
   FLAG_WHOLE_SOURCE,
   OP_COPY,
   SEGMENT_COPY,
+  SEGMENT_NEURAL,
   SEGMENT_STORED,
   SEGMENT_ZSTD,
 } from '../patch/segment.js';
 import type { ByteSource, Compressor } from '../ports.js';
 import { ByteBuilder } from './byte-builder.js';
 import { ByteMatcher } from './match-bytes.js';
-import { type Piece, PlainEncoder, type ReadSource } from './pieces.js';
+import { NeuralEncoder } from './neural-encoder.js';
+import { mergePieces, type Piece, PlainEncoder, type ReadSource } from './pieces.js';
 import { type Segment, SegmentPlanner } from './plan-segment.js';
 import { SourceIndex } from './source-index.js';
 import { SourceReader } from './source-reader.js';
@@ -40,6 +43,8 @@ export interface EncodeOptions {
   readonly profile: Profile;
   /** zstd level, 1 to 19. */
   readonly level: number;
+  /** Neural segments, and zstd only where that is smaller and the profile has room for it. */
+  readonly neural?: boolean;
   readonly compressor: Compressor;
   readonly spool: Spool;
   /** Called after each segment with the target bytes done; throws to abort. */
@@ -48,6 +53,9 @@ export interface EncodeOptions {
 
 /** What the header has to declare about the body. */
 export interface EncodedBody {
+  /** 1 where neural segments need the byte model; see PatchHeader. */
+  readonly decodeClass: number;
+  readonly contextBytes: number;
   readonly packedBytes: number;
   readonly plainBytes: number;
   readonly dictionaryBytes: number;
@@ -56,7 +64,7 @@ export interface EncodedBody {
 }
 
 interface Candidate {
-  readonly kind: typeof SEGMENT_STORED | typeof SEGMENT_ZSTD;
+  readonly kind: typeof SEGMENT_STORED | typeof SEGMENT_ZSTD | typeof SEGMENT_NEURAL;
   readonly header: Uint8Array;
   readonly payload: Uint8Array;
   readonly plainBytes: number;
@@ -72,6 +80,9 @@ interface Dictionary {
 const LARGE_BYTES = 64 << 20;
 const LARGE_DICTIONARY_BYTES = 1 << 20;
 
+/** Neural coding is slow: only plans that zstd makes no larger than this, against its best, are tried with it. */
+const WORTH_A_TRY = 1.25;
+
 const NO_DICTIONARY: Dictionary = { offset: 0, bytes: new Uint8Array(0) };
 
 export function encodeBody(options: EncodeOptions): EncodedBody {
@@ -83,6 +94,12 @@ class BodyEncoder {
   private readonly planner: SegmentPlanner;
   private readonly readSource: ReadSource;
   private readonly encoder = new PlainEncoder();
+  /** The smallest way found to say the segment under way. */
+  private best: Candidate | null = null;
+  /** Its payload: one memory for all, or V8 would gather megabytes a segment before it lets go. */
+  private readonly kept = new ByteBuilder();
+  private readonly neural: NeuralEncoder | null;
+  private readonly decodeClass: number;
   private sourceBytes = new Uint8Array(0);
   private dictionary: Dictionary = NO_DICTIONARY;
   private packedBytes = 0;
@@ -96,11 +113,15 @@ class BodyEncoder {
   constructor(options: EncodeOptions) {
     this.options = options;
     const { source, targetLayout, bases } = options;
+    const useNeural = options.neural === true;
+    this.decodeClass = useNeural && PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0;
+    this.neural = useNeural ? new NeuralEncoder(this.decodeClass) : null;
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
       tensors: targetLayout.tensors.map((tensor, i) => ({ tensor, base: bases[i] ?? null })),
       matcher: source === null ? null : createMatcher(source),
       readSource: this.readSource,
+      firstAxisIsRow: targetLayout.format === 'GGUF',
     });
   }
 
@@ -118,9 +139,10 @@ class BodyEncoder {
     return { ...this.declared(), ...this.tensorCounts() };
   }
 
-  private declared(): Pick<EncodedBody, 'packedBytes' | 'plainBytes' | 'dictionaryBytes'> {
-    const { packedBytes, plainBytes, dictionaryBytes } = this;
-    return { packedBytes, plainBytes, dictionaryBytes };
+  private declared(): Omit<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
+    const { packedBytes, plainBytes, dictionaryBytes, decodeClass } = this;
+    const contextBytes = this.neural === null ? 0 : NEURAL_CONTEXT_BYTES[decodeClass]!;
+    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes };
   }
 
   private tensorCounts(): Pick<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
@@ -137,65 +159,98 @@ class BodyEncoder {
   private encodeSegment(segment: Segment): void {
     const plans = this.planner.plan(segment);
     const [first] = plans;
-    if (first!.length === 1 && first![0]!.kind === OP_COPY) {
-      this.extendCopy(segment, first![0]!);
+    const [only, ...more] = mergePieces(first!);
+    if (only!.kind === OP_COPY && more.length === 0) {
+      this.extendCopy(segment, only!);
       return;
     }
     this.endCopy();
     this.chooseDictionary(segment);
-    let best: Candidate | null = null;
-    for (const plan of plans) {
-      const plain = this.encoder.encode(plan, segment.bytes, segment.start, this.readSource);
-      best = this.stored(segment, plain, best);
-      best = this.packed(segment, plain, NO_DICTIONARY, best);
-      if (this.dictionary.bytes.length > 0) best = this.packed(segment, plain, this.dictionary, best);
-    }
-    this.write(best!);
+    this.best = null;
+    const costs = plans.map((plan) => this.offerPlain(plan, segment));
+    const promising = WORTH_A_TRY * Math.min(...costs);
+    plans.forEach((plan, i) => {
+      if (this.neural !== null && costs[i]! <= promising) this.offerNeural(this.neural, plan, segment);
+    });
+    this.write(this.best!);
   }
 
-  /** The better of `best` and the plain bytes as they are. */
-  private stored(segment: Segment, plain: Uint8Array, best: Candidate | null): Candidate {
+  /** Offers the plan as plain bytes, stored and behind zstd; returns the smallest of those in bytes. */
+  private offerPlain(plan: readonly Piece[], segment: Segment): number {
+    const plain = this.encoder.encode(mergePieces(plan), segment.bytes, segment.start, this.readSource);
+    const stored = this.offerStored(segment, plain);
+    // The microcontroller class of the neural codec does without zstd.
+    if (this.neural !== null && this.decodeClass === 0) return 0;
+    const packed = this.offerPacked(segment, plain, NO_DICTIONARY);
+    if (this.dictionary.bytes.length === 0) return Math.min(stored, packed);
+    return Math.min(stored, packed, this.offerPacked(segment, plain, this.dictionary));
+  }
+
+  private offerStored(segment: Segment, plain: Uint8Array): number {
     const header = new ByteBuilder(16);
     header.byte(SEGMENT_STORED | FLAG_TO_GRID);
     header.signed(plain.length - segment.bytes.length);
-    if (best !== null && sizeOf(best) <= header.length + plain.length) return best;
-    return {
-      kind: SEGMENT_STORED,
-      header: header.view(),
-      payload: plain.slice(),
-      plainBytes: plain.length,
-      dictionaryBytes: 0,
-    };
+    const plainBytes = plain.length;
+    return this.offer({ kind: SEGMENT_STORED, header: header.view(), payload: plain, plainBytes, dictionaryBytes: 0 });
   }
 
-  /** The better of `best` and the plain bytes behind zstd. Of equals the first, so that the order of trying decides. */
-  private packed(segment: Segment, plain: Uint8Array, dictionary: Dictionary, best: Candidate | null): Candidate {
+  private offerPacked(segment: Segment, plain: Uint8Array, dictionary: Dictionary): number {
     const payload = this.options.compressor.compress(dictionary.bytes, plain, this.options.level);
-    const whole = dictionary.bytes.length > 0 && dictionary.bytes.length === this.options.source?.size;
-    const some = dictionary.bytes.length > 0 ? FLAG_DICTIONARY : 0;
-    // Coded segments always end on the grid.
+    const header = this.codedHeader(SEGMENT_ZSTD, segment, plain.length, payload.length, dictionary);
+    const dictionaryBytes = dictionary.bytes.length;
+    return this.offer({ kind: SEGMENT_ZSTD, header, payload, plainBytes: plain.length, dictionaryBytes });
+  }
+
+  private offerNeural(neural: NeuralEncoder, plan: readonly Piece[], segment: Segment): void {
+    const pieces = mergePieces(plan, true);
+    if (pieces.some(({ cast }) => (cast?.scales?.bytes.length ?? 0) > 4 * MAX_NEURAL_SCALES)) return;
+    const coded = neural.encode(pieces, segment.bytes, segment.start, this.readSource, this.dictionary);
+    // The format knows no empty payload; a zero byte says the same.
+    const payload = coded.length === 0 ? new Uint8Array(1) : coded;
+    this.offer({
+      kind: SEGMENT_NEURAL,
+      header: this.codedHeader(SEGMENT_NEURAL, segment, 0, payload.length, this.dictionary),
+      payload,
+      plainBytes: this.decodeClass === 0 ? 0 : segment.bytes.length,
+      dictionaryBytes: this.dictionary.bytes.length,
+    });
+  }
+
+  /** Keeps a copy of the candidate if it is smaller than all before. Of equals the first, so that the order decides. */
+  private offer(candidate: Candidate): number {
+    const size = sizeOf(candidate);
+    if (this.best !== null && sizeOf(this.best) <= size) return size;
+    this.kept.clear();
+    this.kept.append(candidate.payload);
+    this.best = { ...candidate, payload: this.kept.view() };
+    return size;
+  }
+
+  /** Coded segments always end on the grid. */
+  private codedHeader(
+    kind: typeof SEGMENT_ZSTD | typeof SEGMENT_NEURAL,
+    segment: Segment,
+    plainBytes: number,
+    packedBytes: number,
+    dictionary: Dictionary,
+  ): Uint8Array {
+    const some = dictionary.bytes.length > 0;
+    const whole = some && dictionary.bytes.length === this.options.source?.size;
     const header = new ByteBuilder(32);
-    header.byte(SEGMENT_ZSTD | FLAG_TO_GRID | (whole ? FLAG_DICTIONARY | FLAG_WHOLE_SOURCE : some));
-    header.signed(plain.length - segment.bytes.length);
-    header.unsigned(payload.length);
-    if (some !== 0 && !whole) {
+    header.byte(kind | FLAG_TO_GRID | (some ? FLAG_DICTIONARY : 0) | (whole ? FLAG_WHOLE_SOURCE : 0));
+    if (kind === SEGMENT_ZSTD) header.signed(plainBytes - segment.bytes.length);
+    header.unsigned(packedBytes);
+    if (some && !whole) {
       header.unsigned(dictionary.bytes.length);
       header.signed(dictionary.offset - segment.start);
     }
-    if (best !== null && sizeOf(best) <= header.length + payload.length) return best;
-    return {
-      kind: SEGMENT_ZSTD,
-      header: header.view(),
-      payload,
-      plainBytes: plain.length,
-      dictionaryBytes: dictionary.bytes.length,
-    };
+    return header.view();
   }
 
   private write({ kind, header, payload, plainBytes, dictionaryBytes }: Candidate): void {
     this.plainBytes = Math.max(this.plainBytes, plainBytes);
     this.dictionaryBytes = Math.max(this.dictionaryBytes, dictionaryBytes);
-    if (kind === SEGMENT_ZSTD) this.packedBytes = Math.max(this.packedBytes, payload.length);
+    if (kind !== SEGMENT_STORED) this.packedBytes = Math.max(this.packedBytes, payload.length);
     this.options.spool.append(header);
     this.options.spool.append(payload);
   }

@@ -27,6 +27,9 @@ export interface Piece {
   readonly source: number;
   /** Of a cast alone. */
   readonly cast?: CastPiece;
+  /** Of a tensor's delta: elements in a row, and which of them is the first. */
+  readonly columns?: number;
+  readonly column?: number;
 }
 
 export interface CastPiece extends CastTypes {
@@ -77,18 +80,25 @@ export function predictCast(cast: CastPiece, source: Uint8Array, length: number)
 /** Reads source bytes; the result is a view, valid until the next call. */
 export type ReadSource = (offset: number, length: number) => Uint8Array;
 
-/** Joins neighbours that one op can say: what follows on in the source, literals of one type. */
-export function mergePieces(pieces: readonly Piece[]): Piece[] {
+/**
+ * Joins neighbours that one op can say: what follows on in the source, literals of one type.
+ * @param keepTensors leaves the deltas of tensors apart, for a coder that looks at their rows
+ */
+export function mergePieces(pieces: readonly Piece[], keepTensors = false): Piece[] {
   const merged: Piece[] = [];
   for (const piece of pieces) {
     const last = merged.at(-1);
-    const follows =
-      last !== undefined && last.kind === piece.kind && last.type === piece.type && piece.kind !== OP_CAST;
-    if (follows && (piece.kind === OP_LITERAL || last.source + last.length === piece.source)) {
+    if (last !== undefined && canMerge(last, piece, keepTensors)) {
       merged[merged.length - 1] = { ...last, length: last.length + piece.length };
     } else if (piece.length > 0) merged.push(piece);
   }
   return merged;
+}
+
+function canMerge(last: Piece, piece: Piece, keepTensors: boolean): boolean {
+  if (last.kind !== piece.kind || last.type !== piece.type || piece.kind === OP_CAST) return false;
+  if (keepTensors && piece.columns !== undefined) return false;
+  return piece.kind === OP_LITERAL || last.source + last.length === piece.source;
 }
 
 /** Encodes plans one after another into the same memory. */
@@ -188,7 +198,7 @@ export function takeDelta(type: number, source: Uint8Array, target: Uint8Array, 
 function zigzag16(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
   const old = source[at]! | (source[at + 1]! << 8);
   const now = target[at]! | (target[at + 1]! << 8);
-  const raw = type === ELEMENT_FLOAT16 ? toOrdered16(now) - toOrdered16(old) : now - old;
+  const raw = type !== ELEMENT_INT16 ? toOrdered16(now) - toOrdered16(old) : now - old;
   const difference = (raw << 16) >> 16;
   return ((difference << 1) ^ (difference >> 31)) & 0xffff;
 }

@@ -6,12 +6,12 @@
 import { CAST_BLOCKS, type CastTypes } from '../codec/cast.js';
 import { ELEMENT_BYTES } from '../codec/elements.js';
 import type { Tensor } from '../formats/model.js';
-import { OP_COPY } from '../patch/segment.js';
+import { OP_COPY, OP_DELTA } from '../patch/segment.js';
 import { castScales } from './cast-scales.js';
 import { chooseCast, chooseCopy, chooseTyped, elementTypeOf } from './choose-piece.js';
 import type { ByteMatcher } from './match-bytes.js';
 import { castTypes } from './match-casts.js';
-import { literal, mergePieces, type Piece, type ReadSource } from './pieces.js';
+import { literal, type Piece, type ReadSource } from './pieces.js';
 
 /** Share of a tensor without a base that must be copied from somewhere for the byte-level delta to be worth its ops. */
 const LEAST_EXPLAINED = 0.1;
@@ -28,6 +28,8 @@ export interface PlannerOptions {
   /** null for a stand-alone patch. */
   readonly matcher: ByteMatcher | null;
   readonly readSource: ReadSource;
+  /** Shapes name the axis that varies fastest first, as GGUF's do, and not last. */
+  readonly firstAxisIsRow: boolean;
 }
 
 /** A target tensor, its base, and its place in the list. */
@@ -63,7 +65,7 @@ export class SegmentPlanner {
     return this.drift;
   }
 
-  /** Plans to try, each merged pieces that cover the segment. */
+  /** Plans to try, each pieces that cover the segment, not merged. */
   plan(segment: Segment): Piece[][] {
     const matched: Piece[] = [];
     const typed: Piece[] = [];
@@ -79,8 +81,8 @@ export class SegmentPlanner {
       matched.push(...(this.options.matcher?.cover(bytes, offset + this.drift) ?? [literal(bytes.length)]));
       typed.push(literal(bytes.length));
     }
-    const plans = [mergePieces(matched)];
-    if (!samePieces(matched, typed)) plans.push(mergePieces(typed));
+    const plans = [matched];
+    if (!samePieces(matched, typed)) plans.push(typed);
     plans.push([literal(segment.bytes.length)]);
     return plans;
   }
@@ -126,7 +128,10 @@ export class SegmentPlanner {
     const whole = chooseCopy(this.options.readSource(source, bytes.length), source, bytes);
     if (whole !== null) return [whole];
     this.modified[index] = 1;
-    return around(chooseTyped(type, this.options.readSource(source + head, body), source + head, middle));
+    const piece = chooseTyped(type, this.options.readSource(source + head, body), source + head, middle);
+    const columns = tensor.shape.at(this.options.firstAxisIsRow ? 0 : -1) ?? 1;
+    const first = (offset + head - tensor.offset) / ELEMENT_BYTES[type]!;
+    return around(piece.kind === OP_DELTA && columns > 0 ? { ...piece, columns, column: first % columns } : piece);
   }
 
   /** A tensor without a base may still hold rows of an old one: it grew, shrank, or was put together anew. */

@@ -7,7 +7,7 @@ import type { Hasher, Signer } from '../ports.js';
 import type { Spool } from './encode-body.js';
 
 export interface WriteOptions {
-  readonly header: Omit<PatchHeader, 'firstFrameHash' | 'bodyBytes' | 'version' | 'decodeClass'>;
+  readonly header: Omit<PatchHeader, 'firstFrameHash' | 'bodyBytes' | 'version'>;
   readonly spool: Spool;
   readonly signer: Signer | null;
   readonly hasher: Hasher;
@@ -22,7 +22,6 @@ export function writePatch({ header, spool, signer, hasher, write }: WriteOption
     {
       ...header,
       version: FORMAT_VERSION,
-      decodeClass: 0,
       bodyBytes: spool.size,
       firstFrameHash: hashes.subarray(0, HASH_BYTES),
     },

@@ -5,15 +5,17 @@
 
 import { createHash } from 'node:crypto';
 import { NodeHasher, NodeSigner, publicKeyOfSeed } from '../../targets/node/hashing.js';
+import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { ByteBuilder } from '../diff/byte-builder.js';
 import type { Spool } from '../diff/encode-body.js';
+import { NeuralEncoder } from '../diff/neural-encoder.js';
 import { encodePlain, type Piece } from '../diff/pieces.js';
 import { writePatch } from '../diff/write-patch.js';
 import { PROFILES } from '../limits.js';
 import type { Signer } from '../ports.js';
 import { FrameGeometry } from './frames.js';
 import { measurePreamble, type PatchHeader, parseHeader } from './header.js';
-import { FLAG_DICTIONARY, SEGMENT_COPY, SEGMENT_STORED, SEGMENT_ZSTD } from './segment.js';
+import { FLAG_DICTIONARY, SEGMENT_COPY, SEGMENT_NEURAL, SEGMENT_STORED, SEGMENT_ZSTD } from './segment.js';
 
 /** One segment of a plan; `bytes` is spelled out where a test wants it malformed. */
 export type PlannedSegment =
@@ -21,6 +23,12 @@ export type PlannedSegment =
   | { readonly kind: 'stored'; readonly pieces: readonly Piece[] }
   | {
       readonly kind: 'zstd';
+      readonly pieces: readonly Piece[];
+      readonly dictionary?: { offset: number; length: number };
+    }
+  /** Of the header's decode class; with codec 'neural' alone. */
+  | {
+      readonly kind: 'neural';
       readonly pieces: readonly Piece[];
       readonly dictionary?: { offset: number; length: number };
     }
@@ -47,6 +55,7 @@ export interface BuiltPatch {
 export function buildPatch(plan: PatchPlan): BuiltPatch {
   const { source, target, header } = plan;
   const { body, packedBytes, plainBytes, dictionaryBytes } = buildBody(plan);
+  const decodeClass = header?.decodeClass ?? 0;
   const parts = new ByteBuilder(body.length + 1024);
   const { frameBytes, segmentBytes } = PROFILES[header?.profile ?? 'mcu'];
   writePatch({
@@ -61,7 +70,8 @@ export function buildPatch(plan: PatchPlan): BuiltPatch {
       packedBytes,
       plainBytes,
       dictionaryBytes,
-      contextBytes: 0,
+      contextBytes: header?.codec === 'neural' ? NEURAL_CONTEXT_BYTES[decodeClass]! : 0,
+      decodeClass,
       sourceSize: source?.length ?? 0,
       targetSize: target.length,
       sourceHash: source === undefined ? new Uint8Array(32) : sha256(source),
@@ -98,9 +108,13 @@ interface BuiltBody {
   readonly dictionaryBytes: number;
 }
 
-function buildBody({ source, target, segments, compress }: PatchPlan): BuiltBody {
+function buildBody({ source, target, segments, compress, header }: PatchPlan): BuiltBody {
   const body = new ByteBuilder();
   const most = { packedBytes: 0, plainBytes: 0, dictionaryBytes: 0 };
+  const decodeClass = header?.decodeClass ?? 0;
+  const neural = segments.some(({ kind }) => kind === 'neural') ? new NeuralEncoder(decodeClass) : null;
+  const sourceBytes = source ?? new Uint8Array(0);
+  const readSource = (offset: number, bytes: number) => sourceBytes.subarray(offset, offset + bytes);
   let at = 0;
   for (const segment of segments) {
     if (segment.kind === 'raw') {
@@ -110,15 +124,24 @@ function buildBody({ source, target, segments, compress }: PatchPlan): BuiltBody
     const length =
       segment.kind === 'copy' ? segment.length : segment.pieces.reduce((sum, piece) => sum + piece.length, 0);
     if (segment.kind === 'copy') body.append(copySegment(at, length, segment.source));
-    else {
-      const plain = encodePlain(segment.pieces, target.subarray(at, at + length), at, (offset, bytes) =>
-        (source ?? new Uint8Array(0)).subarray(offset, offset + bytes),
-      );
+    else if (segment.kind === 'neural') {
+      const { offset, length: dictionaryBytes } = segment.dictionary ?? { offset: 0, length: 0 };
+      const dictionary = { offset, bytes: readSource(offset, dictionaryBytes) };
+      const bytes = target.subarray(at, at + length);
+      const payload = neural!.encode(segment.pieces, bytes, at, readSource, dictionary);
+      // No payload is empty on the wire.
+      const packed = payload.length === 0 ? new Uint8Array(1) : payload.slice();
+      most.packedBytes = Math.max(most.packedBytes, packed.length);
+      most.plainBytes = Math.max(most.plainBytes, decodeClass === 0 ? 0 : length);
+      most.dictionaryBytes = Math.max(most.dictionaryBytes, dictionaryBytes);
+      body.append(neuralSegment({ at, length, packed, dictionaryBytes, dictionaryOffset: offset }));
+    } else {
+      const plain = encodePlain(segment.pieces, target.subarray(at, at + length), at, readSource);
       most.plainBytes = Math.max(most.plainBytes, plain.length);
       if (segment.kind === 'stored') body.append(storedSegment(length, plain));
       else {
         const { offset, length: dictionaryBytes } = segment.dictionary ?? { offset: 0, length: 0 };
-        const dictionary = (source ?? new Uint8Array(0)).subarray(offset, offset + dictionaryBytes);
+        const dictionary = readSource(offset, dictionaryBytes);
         const packed = (compress ?? rawZstd)(dictionary, plain);
         most.packedBytes = Math.max(most.packedBytes, packed.length);
         most.dictionaryBytes = Math.max(most.dictionaryBytes, dictionaryBytes);
@@ -170,6 +193,25 @@ export function zstdSegment({
   out.byte(SEGMENT_ZSTD | (dictionaryBytes > 0 ? FLAG_DICTIONARY : 0));
   out.unsigned(length);
   out.signed(plainBytes - length);
+  out.unsigned(packed.length);
+  if (dictionaryBytes > 0) {
+    out.unsigned(dictionaryBytes);
+    out.signed(dictionaryOffset - at);
+  }
+  out.append(packed);
+  return out.view();
+}
+
+export function neuralSegment({
+  at,
+  length,
+  packed,
+  dictionaryBytes = 0,
+  dictionaryOffset = 0,
+}: Omit<ZstdSegment, 'plainBytes'>): Uint8Array {
+  const out = new ByteBuilder(64 + packed.length);
+  out.byte(SEGMENT_NEURAL | (dictionaryBytes > 0 ? FLAG_DICTIONARY : 0));
+  out.unsigned(length);
   out.unsigned(packed.length);
   if (dictionaryBytes > 0) {
     out.unsigned(dictionaryBytes);

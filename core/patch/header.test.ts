@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { NodeHasher } from '../../targets/node/hashing.js';
 import { writeU16, writeU32, writeU64 } from '../bytes.js';
 import { InvalidPatch } from '../errors.js';
+import { MAX_CONTEXT_BYTES } from '../limits.js';
 import { noise } from './build-patch.test.js';
 import {
   checkHeaderDigest,
@@ -157,10 +158,19 @@ test('a stand-alone patch names no source: neither a size nor a hash', () => {
 });
 
 test('the neural codec may declare contexts up to its own limit', () => {
-  const bytes = encode({ ...HEADER, codec: 'neural', contextBytes: 1 << 20 });
-  assert.equal(parseHeader(bytes).contextBytes, 1 << 20);
-  writeU32(bytes, 36, (1 << 20) + 1);
+  const bytes = encode({ ...HEADER, codec: 'neural', contextBytes: MAX_CONTEXT_BYTES });
+  assert.equal(parseHeader(bytes).contextBytes, MAX_CONTEXT_BYTES);
+  writeU32(bytes, 36, MAX_CONTEXT_BYTES + 1);
   assert.match(refusal(bytes).message, /^contexts:/);
+});
+
+test('the neural codec has two decode classes, zstd one', () => {
+  for (const decodeClass of [0, 1])
+    assert.equal(parseHeader(encode({ ...HEADER, codec: 'neural', decodeClass })).decodeClass, decodeClass);
+  assert.match(
+    refusal(encode({ ...HEADER, codec: 'neural', decodeClass: 2 })).message,
+    /^decode class: expected 0 to 1/,
+  );
 });
 
 test('the digest covers every byte of the header', () => {

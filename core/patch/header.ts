@@ -8,6 +8,7 @@ import { equalBytes, isZero, readU16, readU32, readU64, writeU16, writeU32, writ
 import { InvalidPatch, invariant } from '../errors.js';
 import type { ModelFormat } from '../formats/model.js';
 import {
+  MAX_CONTEXT_BYTES,
   MAX_DICTIONARY_BYTES,
   MAX_FILE_BYTES,
   MAX_FRAME_BYTES,
@@ -46,7 +47,7 @@ export interface PatchHeader {
   /** zstd compression level 1-19 the encoder was asked for; informative. */
   readonly level: number;
   readonly profile: Profile;
-  /** Decode-cost class; 0 is the only one of version 0. */
+  /** Decode-cost class: 1 where the neural codec uses its byte model, which microcontrollers lack; else 0. */
   readonly decodeClass: number;
   /** No base: every byte comes from the patch, sourceHash is zeros and sourceSize 0. */
   readonly standalone: boolean;
@@ -205,7 +206,8 @@ export function parseHeader(header: Uint8Array): PatchHeader {
   if (codec === undefined || codec === null) throw bad('codec', '1 (zstd) or 2 (neural)', header[6]!);
   if (profile === undefined) throw bad('profile', '0 (gateway) or 1 (mcu)', header[8]!);
   if ((flags & ~KNOWN_FLAGS) !== 0) throw bad('flags', `no bits outside 0x${KNOWN_FLAGS.toString(16)}`, flags);
-  if (header[9] !== 0) throw bad('decode class', '0', header[9]!);
+  const classes = codec === 'neural' ? 1 : 0;
+  if (header[9]! > classes) throw bad('decode class', `0 to ${classes}`, header[9]!);
   if (readU16(header, 170) !== 0) throw bad('reserved bytes', '0', readU16(header, 170));
   const priorsBytes = within('priors', readU16(header, 14), 0, MAX_PRIORS_BYTES);
   const familyBytes = within('family length', header[168]!, 0, MAX_NAME_BYTES);
@@ -242,7 +244,7 @@ export function parseHeader(header: Uint8Array): PatchHeader {
     packedBytes: within('packed buffer', readU32(header, 24), 0, MAX_PLAIN_BYTES),
     plainBytes: within('plain buffer', readU32(header, 28), 0, MAX_PLAIN_BYTES),
     dictionaryBytes: within('dictionary', readU32(header, 32), 0, MAX_DICTIONARY_BYTES),
-    contextBytes: within('contexts', readU32(header, 36), 0, codec === 'neural' ? 1 << 20 : 0),
+    contextBytes: within('contexts', readU32(header, 36), 0, codec === 'neural' ? MAX_CONTEXT_BYTES : 0),
     sourceSize,
     targetSize,
     bodyBytes,

@@ -13,6 +13,8 @@ export const SEGMENT_COPY = 0;
 export const SEGMENT_STORED = 1;
 /** Ops and data behind zstd. */
 export const SEGMENT_ZSTD = 2;
+/** Ops and elements in one range-coded payload. */
+export const SEGMENT_NEURAL = 3;
 
 export const OP_COPY = 0;
 export const OP_DELTA = 1;
@@ -24,7 +26,7 @@ export const OP_CAST = 3;
 const KIND_MASK = 3;
 /** The segment ends where the grid's next line, or the target, does: no length follows. */
 export const FLAG_TO_GRID = 4;
-/** zstd only: a dictionary is used. */
+/** zstd and neural: a dictionary is used. */
 export const FLAG_DICTIONARY = 8;
 /** With FLAG_DICTIONARY: it is the whole source, no range follows. */
 export const FLAG_WHOLE_SOURCE = 16;
@@ -81,8 +83,8 @@ export function readSegmentHeader(
   out.dictionaryBytes = 0;
   out.dictionaryOffset = 0;
   if (out.kind === SEGMENT_COPY) out.sourceOffset = targetOffset + reader.signed();
-  else out.plainBytes = out.targetBytes + reader.signed();
-  if (out.kind === SEGMENT_ZSTD) {
+  else if (out.kind !== SEGMENT_NEURAL) out.plainBytes = out.targetBytes + reader.signed();
+  if (out.kind >= SEGMENT_ZSTD) {
     out.packedBytes = reader.unsigned();
     if (first & FLAG_WHOLE_SOURCE) out.dictionaryBytes = patch.sourceSize;
     else if (first & FLAG_DICTIONARY) {
@@ -107,13 +109,17 @@ export function bytesToGrid(
 
 function checkFlags(first: number, targetOffset: number): void {
   const dictionary = first & (FLAG_DICTIONARY | FLAG_WHOLE_SOURCE);
-  const allowed = (first & KIND_MASK) === SEGMENT_ZSTD ? dictionary !== FLAG_WHOLE_SOURCE : dictionary === 0;
+  const allowed = (first & KIND_MASK) >= SEGMENT_ZSTD ? dictionary !== FLAG_WHOLE_SOURCE : dictionary === 0;
   if (!allowed || first >= 32) throw bad(targetOffset, 'known segment flags', first);
 }
 
 function checkSegment(segment: SegmentHeader, targetOffset: number, patch: PatchHeader): void {
   const left = patch.targetSize - targetOffset;
-  if (segment.kind > SEGMENT_ZSTD) throw bad(targetOffset, 'segment kind 0 to 2', segment.kind);
+  if (segment.kind === SEGMENT_NEURAL && patch.codec !== 'neural')
+    throw bad(targetOffset, 'no neural segment in a zstd patch', 'one');
+  // Its devices have no zstd, and must not find out when the old model is erased already.
+  if (segment.kind === SEGMENT_ZSTD && patch.codec === 'neural' && patch.decodeClass === 0)
+    throw bad(targetOffset, 'no zstd segment in decode class 0', 'one');
   if (segment.targetBytes < 1 || segment.targetBytes > left)
     throw bad(targetOffset, `1 to ${left} target bytes`, segment.targetBytes);
   if (segment.kind === SEGMENT_COPY) {
@@ -123,9 +129,12 @@ function checkSegment(segment: SegmentHeader, targetOffset: number, patch: Patch
   if (segment.targetBytes > patch.segmentBytes) {
     throw bad(targetOffset, `at most ${patch.segmentBytes} target bytes in a coded segment`, segment.targetBytes);
   }
-  if (segment.plainBytes < 1 || segment.plainBytes > patch.plainBytes)
-    throw bad(targetOffset, `plain size of 1 to ${patch.plainBytes}`, segment.plainBytes);
-  const least = segment.kind === SEGMENT_ZSTD ? 1 : 0;
+  const isNeural = segment.kind === SEGMENT_NEURAL;
+  // What a neural segment makes is kept whole for the byte model, where there is one.
+  const held = !isNeural ? segment.plainBytes : patch.decodeClass > 0 ? segment.targetBytes : 0;
+  if (held > patch.plainBytes || (held < 1 && !isNeural))
+    throw bad(targetOffset, `plain size of 1 to ${patch.plainBytes}`, held);
+  const least = segment.kind >= SEGMENT_ZSTD ? 1 : 0;
   if (segment.packedBytes < least || segment.packedBytes > patch.packedBytes) {
     throw bad(targetOffset, `packed size ${least} to ${patch.packedBytes}`, segment.packedBytes);
   }

@@ -1,0 +1,21 @@
+/**
+ * The one interface between the models and the range coder, both ways round: a model says which context a bit belongs to, and
+ * gets the bit back. Models are then written once and cannot disagree between encoder and decoder.
+ */
+
+export interface BitCoder {
+  /** Codes one bit under an adaptive context. `bit` is what to encode; a decoder ignores it. Returns the bit. */
+  bit(context: number, bit: number): number;
+  /** Codes one bit under a probability from elsewhere: `zero` / 4096 that it is 0, within [1, 4095]. */
+  mixed(zero: number, bit: number): number;
+  /** Codes `count` <= 24 bits as they are, most significant first. */
+  direct(count: number, value: number): number;
+}
+
+/** Two probabilities a context, one quick and one slow to learn; their mean is what counts (research/codec.md). */
+export const QUICK_SHIFT = 4;
+export const SLOW_SHIFT = 7;
+/** One probability a context, on microcontrollers. Between 31 and 65505 of 65536, so never certain in 1/4096. */
+export const SINGLE_SHIFT = 5;
+/** One half, in 1/65536. */
+export const EVEN = 32768;

@@ -1,0 +1,188 @@
+/** The gateway's model of bytes, encoded and decoded again: dictionaries, places, lengths, and whatever a hostile payload says. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { noise } from '../patch/build-patch.test.js';
+import type { BitCoder } from './bit-coder.js';
+import { CLASSES, decoderOf, encodeWith, mixedModels } from './coder-rig.test.js';
+
+const { layout } = CLASSES[1];
+
+/** A run of the segment: how many bytes, and the source offset that lies under its first; between runs other ops write. */
+interface Run {
+  readonly skip: number;
+  readonly count: number;
+  readonly aligned: number;
+}
+
+interface Case {
+  readonly dictionary: Uint8Array;
+  readonly dictionaryOffset: number;
+  readonly target: Uint8Array;
+  readonly runs: readonly Run[];
+}
+
+function encode({ dictionary, dictionaryOffset, target, runs }: Case): Uint8Array {
+  return encodeWith(layout, (coder) => {
+    const { bytes } = mixedModels(coder, layout)!;
+    const history = target.slice();
+    bytes.begin({ dictionary, dictionaryOffset, history });
+    let at = 0;
+    for (const { skip, count, aligned } of runs) {
+      at += skip;
+      bytes.code(at, count, aligned);
+      at += count;
+    }
+    assert.deepEqual(history, target, 'encoding leaves the segment as it is');
+  });
+}
+
+/** @param step bytes a call, as through an I/O buffer */
+function decode(payload: Uint8Array, { dictionary, dictionaryOffset, target, runs }: Case, step: number): Uint8Array {
+  const { bytes } = mixedModels(decoderOf(layout, payload), layout)!;
+  // What lies behind the place that is decoded must not matter: poison.
+  const history = noise(target.length, 77);
+  bytes.begin({ dictionary, dictionaryOffset, history });
+  let at = 0;
+  for (const { skip, count, aligned } of runs) {
+    history.set(target.subarray(at, at + skip), at);
+    at += skip;
+    for (let done = 0; done < count; done += step) bytes.code(at + done, Math.min(step, count - done), aligned + done);
+    at += count;
+  }
+  history.set(target.subarray(at), at);
+  return history;
+}
+
+function assertRoundTrip(what: Case, steps: readonly number[] = [1 << 20]): number {
+  const payload = encode(what);
+  for (const step of steps) assert.deepEqual(decode(payload, what, step), what.target);
+  return payload.length;
+}
+
+const whole = (target: Uint8Array, aligned = 0): Run[] => [{ skip: 0, count: target.length, aligned }];
+
+/** Names, each with an offset: of no rule, but all moved by `shift`. */
+function table(entries: number, shift: number): Uint8Array {
+  const names = noise(8 * entries, 9);
+  const bytes = new Uint8Array(12 * entries);
+  const view = new DataView(bytes.buffer);
+  let offset = 0x10000 + shift;
+  for (let i = 0; i < entries; i++) {
+    bytes.set(names.subarray(8 * i, 8 * i + 8), 12 * i);
+    view.setUint32(12 * i + 8, offset, true);
+    offset += 8 * names[8 * i]!;
+  }
+  return bytes;
+}
+
+test('segments of 0 to 9 bytes, with and without a dictionary', () => {
+  for (let length = 0; length <= 9; length++) {
+    for (const dictionaryBytes of [0, 1, 4, 5, 6, 100]) {
+      const target = noise(length, length + 1);
+      const dictionary = noise(dictionaryBytes, length + 1);
+      assertRoundTrip({ dictionary, dictionaryOffset: 3, target, runs: whole(target, 3) }, [1, 2, 1 << 20]);
+    }
+  }
+});
+
+test('what the dictionary holds costs next to nothing, wherever it lies, and a run of one byte as well', () => {
+  const dictionary = noise(40_000, 1);
+  const target = dictionary.slice(9000, 29_000);
+  for (const aligned of [0, 9000, 1e9, -1e9]) {
+    const length = assertRoundTrip({ dictionary, dictionaryOffset: 0, target, runs: whole(target, aligned) });
+    assert.ok(length < 120, `${length} bytes, aligned at ${aligned}`);
+  }
+  const zeros = new Uint8Array(50_000);
+  assert.ok(assertRoundTrip({ dictionary: noise(0), dictionaryOffset: 0, target: zeros, runs: whole(zeros) }) < 60);
+});
+
+test('offsets that all moved by the same cost less than a byte each', () => {
+  const target = table(600, 72);
+  const dictionary = table(600, 0);
+  const length = assertRoundTrip({ dictionary, dictionaryOffset: 0, target, runs: whole(target) });
+  assert.ok(length < 600, `${length} bytes`);
+});
+
+test('noise costs a few per cent more than itself at most', () => {
+  const target = noise(30_000, 1);
+  const length = assertRoundTrip({ dictionary: noise(30_000, 2), dictionaryOffset: 0, target, runs: whole(target) });
+  assert.ok(length < 1.03 * target.length, `${length} bytes`);
+});
+
+const anyBytes = (maxLength: number): fc.Arbitrary<Uint8Array> =>
+  fc.oneof(
+    fc.uint8Array({ maxLength }),
+    // Words that come again, as in tables and names.
+    fc
+      .array(fc.constantFrom('weight', 'bias', '\0\0\0\x01', '\xff\xff', 'layer.12.', '\x80'), {
+        maxLength: maxLength / 4,
+      })
+      .map((words) => Uint8Array.from([...words.join('')].map((letter) => letter.charCodeAt(0)))),
+    fc.tuple(fc.nat(255), fc.nat(maxLength)).map(([byte, length]) => new Uint8Array(length).fill(byte)),
+  );
+
+const anyCase: fc.Arbitrary<Case> = fc
+  .record({
+    dictionary: anyBytes(300),
+    dictionaryOffset: fc.nat(500),
+    target: anyBytes(300),
+    cuts: fc.array(fc.record({ skip: fc.nat(20), count: fc.nat(80), aligned: fc.integer({ min: -50, max: 900 }) }), {
+      maxLength: 6,
+    }),
+    likeDictionary: fc.boolean(),
+  })
+  .map(({ cuts, likeDictionary, target, ...rest }) => {
+    const bytes = target.slice();
+    if (likeDictionary) bytes.set(rest.dictionary.subarray(0, bytes.length));
+    const runs: Run[] = [];
+    let left = bytes.length;
+    for (const { skip, count, aligned } of cuts) {
+      if (skip + count > left) break;
+      runs.push({ skip, count, aligned });
+      left -= skip + count;
+    }
+    return { ...rest, target: bytes, runs: [...runs, { skip: 0, count: left, aligned: bytes.length - left }] };
+  });
+
+test('anything after anything decodes to what was encoded, one byte or many at a time', () => {
+  fc.assert(
+    fc.property(anyCase, fc.integer({ min: 1, max: 9 }), (what, step) => void assertRoundTrip(what, [step, 1 << 20])),
+    { numRuns: 250, seed: 1 },
+  );
+});
+
+test('memory of an earlier segment, or none, makes no difference', () => {
+  const target = table(50, 3);
+  const what = { dictionary: table(50, 0), dictionaryOffset: 0, target, runs: whole(target) };
+  const fresh = encode(what);
+  const again = encodeWith(layout, (coder) => {
+    let isReal = false;
+    const relay: BitCoder = {
+      bit: () => 0,
+      mixed: (zero, bit) => (isReal ? coder.mixed(zero, bit) : bit),
+      direct: () => 0,
+    };
+    const { bytes } = mixedModels(relay, layout)!;
+    bytes.begin({ dictionary: noise(500, 1), dictionaryOffset: 0, history: noise(900, 2) });
+    bytes.code(0, 900, 0);
+    isReal = true;
+    bytes.begin({ ...what, history: target.slice() });
+    bytes.code(0, target.length, 0);
+  });
+  assert.deepEqual(again, fresh);
+});
+
+test('garbage decodes to some bytes, the same however it is cut, with nothing read outside of what is known', () => {
+  const garbage = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.tuple(fc.nat(255), fc.nat(200)).map(([byte, length]) => new Uint8Array(length).fill(byte)),
+  );
+  fc.assert(
+    fc.property(garbage, anyCase, (payload, what) => {
+      assert.deepEqual(decode(payload, what, 7), decode(payload, what, 1 << 20));
+    }),
+    { numRuns: 250, seed: 2 },
+  );
+});

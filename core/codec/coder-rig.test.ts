@@ -1,0 +1,57 @@
+/**
+ * The two ends of the range coder for the tests, each with contexts of its own. No tests of its own; the suffix keeps it out of
+ * core.
+ */
+
+import { RangeEncoder } from '../diff/range-encoder.js';
+import type { BitCoder } from './bit-coder.js';
+import { CONTEXT_LAYOUTS, type ContextLayout } from './context-layout.js';
+import { ElementModels } from './element-models.js';
+import { createByteModel } from './mixed-models.js';
+import { type MixedModels, NEURAL_CONTEXT_BYTES } from './neural-runner.js';
+import { RangeDecoder } from './range-decoder.js';
+
+/** Layouts by decode-cost class, with a name for a test's title. */
+export const CLASSES = [
+  { name: 'class 0', decodeClass: 0, layout: CONTEXT_LAYOUTS[0]! },
+  { name: 'class 1', decodeClass: 1, layout: CONTEXT_LAYOUTS[1]! },
+] as const;
+
+/** What `code` encodes, as a payload. */
+export function encodeWith(layout: ContextLayout, code: (coder: BitCoder) => void): Uint8Array {
+  const encoder = new RangeEncoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  encoder.begin();
+  code(encoder);
+  return encoder.finish().slice();
+}
+
+/** Any contexts are within these; a model that leaves its own gets an exception, where an array would give undefined. */
+export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder {
+  const decoder = new RangeDecoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  decoder.begin(payload);
+  return {
+    bit: (context) => {
+      if (!Number.isInteger(context) || context < 0 || context >= layout.contexts)
+        throw new Error(`context ${context} of ${layout.contexts}`);
+      return decoder.bit(context);
+    },
+    mixed: (zero) => {
+      if (!Number.isInteger(zero) || zero < 1 || zero > 4095) throw new Error(`probability ${zero} of 4096`);
+      return decoder.mixed(zero);
+    },
+    direct: (count) => {
+      if (!Number.isInteger(count) || count < 0 || count > 24) throw new Error(`${count} bits at once`);
+      return decoder.direct(count);
+    },
+  };
+}
+
+/** What class 1 mixes, over memory of its own that is not clean; null in class 0. */
+export function mixedModels(coder: BitCoder, layout: ContextLayout): MixedModels | null {
+  if (layout === CONTEXT_LAYOUTS[0]) return null;
+  return createByteModel(coder, new Uint8Array(NEURAL_CONTEXT_BYTES[1]!).fill(0x5a).buffer, 0);
+}
+
+export function elementModels(coder: BitCoder, layout: ContextLayout): ElementModels {
+  return new ElementModels(coder, layout, mixedModels(coder, layout));
+}

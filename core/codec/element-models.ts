@@ -1,0 +1,314 @@
+/**
+ * What the neural codec knows about weights (SPEC.md, "Models"): which context each bit of an element belongs to. The same
+ * functions encode and decode (see bit-coder.ts): they read the target's value, which a decoder's coder ignores, and write
+ * back the value that was coded.
+ *
+ * Floats: a weight's update has a size of its own, whatever the weight's exponent, so the useful context is how large recent
+ * updates were against the exponent of the old weight (research/codec.md, 2). Integers: how large recent differences were.
+ */
+
+import type { BitCoder } from './bit-coder.js';
+import { type ContextLayout, SIZES, UNARY } from './context-layout.js';
+import {
+  ELEMENT_BFLOAT16,
+  ELEMENT_BYTES,
+  ELEMENT_FLOAT16,
+  ELEMENT_FLOAT32,
+  fromOrdered16,
+  fromOrdered32,
+  toOrdered16,
+  toOrdered32,
+} from './elements.js';
+import type { NarrowModel } from './narrow-model.js';
+import type { MixedModels } from './neural-runner.js';
+import type { WideModel } from './wide-model.js';
+
+/** Elements that one flag tells unchanged, in a sparse difference. */
+export const SPARSE_BLOCK = 32;
+
+export class ElementModels {
+  private readonly coder: BitCoder;
+  private readonly layout: ContextLayout;
+  /** Class 1 alone. */
+  private readonly wide: WideModel | null;
+  private readonly narrow: NarrowModel | null;
+  /** Running mean of log2 of the update's absolute size, in 1/16. */
+  private updateSize = 0;
+  private lastWide = 0;
+  private beforeWide = 0;
+  private wideSign = 0;
+  /** Running mean of |difference| of bytes, in 1/16. */
+  private byteSize = 0;
+  private lastByte = 0;
+  private beforeByte = 0;
+  private byteSign = 0;
+  private int8Size = 0;
+  private sparse = false;
+  /** Elements left of the block, whether it is unchanged, and whether the three before were. */
+  private blockLeft = 0;
+  private blockIsSame = 0;
+  private sameBlocks = 0;
+  private exponentMean = 0;
+
+  constructor(coder: BitCoder, layout: ContextLayout, mixed: Pick<MixedModels, 'wide' | 'narrow'> | null) {
+    this.wide = mixed?.wide ?? null;
+    this.narrow = mixed?.narrow ?? null;
+    this.coder = coder;
+    this.layout = layout;
+  }
+
+  /** A segment begins. */
+  begin(): void {
+    this.wide?.begin();
+    this.narrow?.begin();
+    this.updateSize = 0;
+    this.lastWide = 0;
+    this.beforeWide = 0;
+    this.wideSign = 0;
+    this.byteSize = 16;
+    this.lastByte = 0;
+    this.beforeByte = 0;
+    this.byteSign = 0;
+    this.int8Size = 0;
+    this.exponentMean = 0;
+  }
+
+  /** Differences of `target` to `source`: element by element, or with a flag for each block of unchanged ones. */
+  delta(type: number, source: Uint8Array, target: Uint8Array): void {
+    if (!this.sparse) {
+      this.dense(type, source, target);
+      return;
+    }
+    const width = ELEMENT_BYTES[type]!;
+    for (let at = 0; at < target.length; ) {
+      if (this.blockLeft === 0) this.nextBlock(source, target, at, width);
+      const end = Math.min(target.length, at + this.blockLeft * width);
+      const count = (end - at) / width;
+      if (this.blockIsSame === 1) {
+        target.set(source.subarray(at, end), at);
+        this.wide?.skip(count);
+        this.narrow?.skip(count);
+      } else this.dense(type, source.subarray(at, end), target.subarray(at, end));
+      this.blockLeft -= count;
+      at = end;
+    }
+  }
+
+  private nextBlock(source: Uint8Array, target: Uint8Array, at: number, width: number): void {
+    const end = Math.min(target.length, at + SPARSE_BLOCK * width);
+    let same = 1;
+    for (let i = at; i < end; i++) if (source[i] !== target[i]) same = 0;
+    this.blockIsSame = this.coder.bit(this.layout.sparse + this.sameBlocks, same);
+    this.sameBlocks = ((this.sameBlocks << 1) | this.blockIsSame) & 7;
+    this.blockLeft = SPARSE_BLOCK;
+  }
+
+  private dense(type: number, source: Uint8Array, target: Uint8Array): void {
+    switch (ELEMENT_BYTES[type]) {
+      case 1:
+        for (let i = 0; i < target.length; i++)
+          target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!);
+        return;
+      case 2:
+        this.delta16(type, source, target);
+        return;
+      default:
+        this.delta32(type, source, target);
+    }
+  }
+
+  private delta16(type: number, source: Uint8Array, target: Uint8Array): void {
+    const ordered = type === ELEMENT_FLOAT16 || type === ELEMENT_BFLOAT16;
+    const exponentShift = type === ELEMENT_BFLOAT16 ? 7 : 10;
+    const exponentMask = type === ELEMENT_BFLOAT16 ? 0xff : type === ELEMENT_FLOAT16 ? 0x1f : 0;
+    for (let i = 0; i < target.length; i += 2) {
+      const old = source[i]! | (source[i + 1]! << 8);
+      const now = target[i]! | (target[i + 1]! << 8);
+      const raw = ordered ? toOrdered16(now) - toOrdered16(old) : now - old;
+      const difference = this.wideDelta((raw << 16) >> 16, (old >>> exponentShift) & exponentMask, old >= 0x8000);
+      const value = ordered ? fromOrdered16(toOrdered16(old) + difference) : old + difference;
+      target[i] = value;
+      target[i + 1] = value >>> 8;
+    }
+  }
+
+  private delta32(type: number, source: Uint8Array, target: Uint8Array): void {
+    const ordered = type === ELEMENT_FLOAT32;
+    for (let i = 0; i < target.length; i += 4) {
+      const old = read32(source, i);
+      const now = read32(target, i);
+      const raw = ordered ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
+      const difference = this.wideDelta(raw, ordered ? (old >>> 23) & 0xff : 0, old < 0);
+      write32(target, i, ordered ? fromOrdered32((toOrdered32(old) + difference) | 0) : (old + difference) | 0);
+    }
+  }
+
+  /** An op begins: of a tensor with rows of `columns` elements, at `column`. */
+  beginOp(columns: number, column: number, sparse: boolean): void {
+    this.sparse = sparse;
+    this.blockLeft = 0;
+    this.sameBlocks = 0;
+    this.wide?.beginOp(columns, column);
+    this.narrow?.beginOp(columns, column);
+  }
+
+  /** A difference of 16 or 32 bits to a weight of this exponent. */
+  private wideDelta(difference: number, exponent: number, oldIsNegative: boolean): number {
+    return this.wide === null
+      ? this.plainWideDelta(difference, exponent)
+      : this.mixedWideDelta(this.wide, difference, exponent, oldIsNegative);
+  }
+
+  private mixedWideDelta(wide: WideModel, difference: number, exponent: number, oldIsNegative: boolean): number {
+    const magnitude = difference < 0 ? -difference : difference;
+    const size = wide.size(32 - Math.clz32(magnitude), exponent);
+    let value = 0;
+    if (size > 0) {
+      const sign = wide.sign(difference < 0 ? 1 : 0, size, oldIsNegative);
+      const absolute = this.mantissa(size - 1, size === 32 ? 0 : magnitude - 2 ** (size - 1)) + 2 ** (size - 1);
+      value = sign === 1 ? -absolute | 0 : absolute | 0;
+    }
+    wide.nextColumn();
+    return value;
+  }
+
+  private plainWideDelta(difference: number, exponent: number): number {
+    const { coder, layout } = this;
+    const bucket = ((this.updateSize - 16 * exponent) >> layout.expectedShift) + layout.expectedZero;
+    const expected = Math.max(0, Math.min(layout.expected - 1, bucket));
+    const around = 3 * this.lastWide + this.beforeWide;
+    this.beforeWide = this.lastWide;
+    if (coder.bit(layout.wideZero + 9 * expected + around, difference === 0 ? 1 : 0) === 1) {
+      // A zero only says that the update was below the weight's resolution.
+      this.updateSize += (Math.min(this.updateSize, 16 * exponent - 16) - this.updateSize) >> 4;
+      this.lastWide = 0;
+      return 0;
+    }
+    const sign = coder.bit(layout.wideSign + this.wideSign, difference < 0 ? 1 : 0);
+    this.wideSign = 1 + sign;
+    const magnitude = difference < 0 ? -difference : difference;
+    const size = this.tree(layout.wideSize + SIZES * expected, 5, (31 - Math.clz32(magnitude)) & 31);
+    this.updateSize += (16 * (size + 1 + exponent) - this.updateSize) >> 4;
+    this.lastWide = ((16 * size) >> layout.expectedShift) + layout.expectedZero > expected ? 2 : 1;
+    const below = size === 31 ? magnitude ^ 0x80000000 : magnitude - (size === 31 ? 0 : 1 << size);
+    const value = this.mantissa(size, below) + 2 ** size;
+    return sign === 1 ? -value | 0 : value | 0;
+  }
+
+  /** `count` bits below the leading one: the top ones modelled, the rest as they are. */
+  private mantissa(count: number, bits: number): number {
+    const { topBits, wideTop } = this.layout;
+    const context = wideTop + (count << topBits);
+    const modelled = Math.min(topBits, count);
+    const rest = count - modelled;
+    const top = this.tree(context, modelled, (bits >>> rest) & ((1 << modelled) - 1));
+    if (rest === 0) return top;
+    const high = rest > 16 ? this.coder.direct(rest - 16, (bits >>> 16) & ((1 << (rest - 16)) - 1)) : 0;
+    const low = this.coder.direct(Math.min(rest, 16), bits & ((1 << Math.min(rest, 16)) - 1));
+    return top * 2 ** rest + high * 65536 + low;
+  }
+
+  private byteDelta(difference: number, old: number): number {
+    return this.narrow === null ? this.plainByteDelta(difference) : this.narrow.difference(difference, old);
+  }
+
+  private plainByteDelta(difference: number): number {
+    const { coder, layout } = this;
+    const fine = 32 - Math.clz32(this.byteSize) + (this.byteSize > 96 ? 4 : this.byteSize > 48 ? 2 : 0);
+    const activity = Math.min(layout.activities - 1, layout.activities < 16 ? fine >> 1 : fine);
+    const around = 3 * Math.min(2, this.lastByte) + Math.min(2, this.beforeByte);
+    this.beforeByte = this.lastByte;
+    let value = 0;
+    if (coder.bit(layout.byteZero + 9 * activity + around, difference === 0 ? 1 : 0) === 0) {
+      const sign = coder.bit(layout.byteSign + this.byteSign, difference < 0 ? 1 : 0);
+      this.byteSign = 1 + sign;
+      const magnitude = difference < 0 ? -difference : difference;
+      let size = 1;
+      while (
+        size <= UNARY &&
+        coder.bit(layout.byteUnary + (UNARY + 1) * activity + size, magnitude > size ? 1 : 0) === 1
+      )
+        size++;
+      if (size > UNARY) size += this.rest(layout.byteRest, magnitude - size);
+      value = sign === 1 ? -size : size;
+    }
+    this.lastByte = value < 0 ? -value : value;
+    this.byteSize += (64 * Math.min(64, this.lastByte) - this.byteSize) >> 4;
+    return value;
+  }
+
+  /** Exp-Golomb (order 0), its prefix modelled. */
+  private rest(context: number, value: number): number {
+    let bits = 0;
+    while (bits < 7 && this.coder.bit(context + bits, value + 1 >= 2 << bits ? 1 : 0) === 1) bits++;
+    return (1 << bits) - 1 + this.coder.direct(bits, value + 1 - (1 << bits));
+  }
+
+  /** Elements with nothing to predict them from. */
+  literal(type: number, target: Uint8Array): void {
+    switch (type) {
+      case ELEMENT_FLOAT32:
+        for (let i = 0; i < target.length; i += 4) write32(target, i, this.float(read32(target, i), 8, 23));
+        return;
+      case ELEMENT_FLOAT16:
+        for (let i = 0; i < target.length; i += 2)
+          write16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 5, 10));
+        return;
+      case ELEMENT_BFLOAT16:
+        for (let i = 0; i < target.length; i += 2)
+          write16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 8, 7));
+        return;
+      default:
+        for (let i = 0; i < target.length; i++) target[i] = this.int8(target[i]!);
+    }
+  }
+
+  private int8(value: number): number {
+    const { levels, int8Tree } = this.layout;
+    const level = Math.min(levels - 1, 32 - Math.clz32(this.int8Size >> 5));
+    const coded = this.tree(int8Tree + 256 * level, 8, value);
+    const signed = (coded << 24) >> 24;
+    this.int8Size += ((signed < 0 ? -signed : signed) * 16 - this.int8Size) >> 4;
+    return coded;
+  }
+
+  private float(bits: number, exponentBits: number, fractionBits: number): number {
+    const { coder, layout } = this;
+    const exponent = this.tree(
+      layout.floatExponent + 256 * ((this.exponentMean >> 3) & (layout.levels - 1)),
+      exponentBits,
+      (bits >>> fractionBits) & ((1 << exponentBits) - 1),
+    );
+    this.exponentMean += (16 * exponent - this.exponentMean) >> 4;
+    const sign = coder.bit(layout.floatSign, (bits >>> (exponentBits + fractionBits)) & 1);
+    let fraction = this.tree(
+      layout.floatTop + (layout.fractionByExponent ? 8 * exponent : 0),
+      3,
+      (bits >>> (fractionBits - 3)) & 7,
+    );
+    for (let bit = fractionBits - 4; bit >= 0; bit--)
+      fraction = (fraction << 1) | coder.bit(layout.floatLow + bit, (bits >>> bit) & 1);
+    return (sign << (exponentBits + fractionBits)) | (exponent << fractionBits) | fraction;
+  }
+
+  /** `count` bits, each under the context of those before it. */
+  private tree(context: number, count: number, value: number): number {
+    let node = 1;
+    for (let i = count - 1; i >= 0; i--) node = (node << 1) | this.coder.bit(context + node, (value >>> i) & 1);
+    return node - (1 << count);
+  }
+}
+
+function read32(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
+
+function write32(bytes: Uint8Array, at: number, value: number): void {
+  write16(bytes, at, value);
+  write16(bytes, at + 2, value >>> 16);
+}
+
+function write16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+}

@@ -1,0 +1,17 @@
+/** The models that only the gateway class has, put together. */
+
+import type { BitCoder } from './bit-coder.js';
+import { ByteModel } from './byte-model.js';
+import { NarrowModel } from './narrow-model.js';
+import type { MixedModels } from './neural-runner.js';
+import { BYTE_MODEL_BYTES, WIDE_MODEL_BYTES } from './neural-sizes.js';
+import { WideModel } from './wide-model.js';
+
+export function createByteModel(coder: BitCoder, memory: ArrayBuffer, offset: number): MixedModels {
+  const wideAt = offset + BYTE_MODEL_BYTES;
+  return {
+    bytes: new ByteModel(coder, memory, offset),
+    wide: new WideModel(coder, memory, wideAt),
+    narrow: new NarrowModel(coder, memory, wideAt + WIDE_MODEL_BYTES),
+  };
+}

@@ -1,0 +1,50 @@
+/** How much memory the neural codec's models hold, apart from the models: a device that lacks the byte model need not load it. */
+
+/** Slots of context histories, as a power of two. */
+export const TABLE_BITS = 19;
+/** Slots of places that matches are looked for in, as a power of two. */
+export const PLACE_BITS = 18;
+/** Predictions that are mixed: hashed contexts, the match, the word. */
+export const ORDERS = 8;
+export const INPUTS = ORDERS + 2;
+/** Histories of a context: up to six bits behind a leading one. */
+export const HISTORIES = 128;
+/** Sets of mixing weights: by the bits of the byte so far, and by how sure the match is. */
+export const NODE_SETS = 256;
+export const MATCH_SETS = 33;
+export const WORD_LEVELS = 17;
+export const MATCH_MAPS = ORDERS * HISTORIES;
+export const WORD_MAPS = MATCH_MAPS + 2 * MATCH_SETS;
+export const MAPS = WORD_MAPS + 2 * WORD_LEVELS;
+export const WEIGHTS = INPUTS * (NODE_SETS + MATCH_SETS);
+
+/** Bytes of the byte model's state: histories, places of matches, probabilities, weights. */
+export const BYTE_MODEL_BYTES = 2 * (1 << TABLE_BITS) + 4 * ((1 << PLACE_BITS) + MAPS + WEIGHTS);
+
+/** Wide differences (16 and 32 bits): buckets of the expected size, and nodes of the size's tree. */
+export const WIDE_BUCKETS = 64;
+export const WIDE_NODES = 64;
+/** Columns of a weight matrix whose updates are followed apart; further ones share. */
+export const WIDE_COLUMNS = 8192;
+export const WIDE_SIZE_INPUTS = 5;
+export const WIDE_SIGN_INPUTS = 4;
+export const WIDE_SIGN_STATES = 128;
+export const WIDE_SIZE_MAPS = WIDE_SIZE_INPUTS * WIDE_BUCKETS * WIDE_NODES;
+export const WIDE_MAPS = WIDE_SIZE_MAPS + WIDE_SIGN_INPUTS * WIDE_SIGN_STATES;
+export const WIDE_WEIGHTS = WIDE_SIZE_INPUTS * (WIDE_NODES + 1) + WIDE_SIGN_INPUTS * 2;
+export const WIDE_MODEL_BYTES = 4 * (WIDE_MAPS + WIDE_WEIGHTS) + 2 * 2 * WIDE_COLUMNS;
+
+/** Differences of bytes: buckets of the expected size, and places in the unary code. */
+export const NARROW_BUCKETS = 32;
+export const NARROW_NODES = 16;
+export const NARROW_INPUTS = 6;
+export const NARROW_SIGN_INPUTS = 3;
+export const NARROW_SIGN_STATES = 256;
+export const NARROW_COLUMNS = 8192;
+export const NARROW_SIZE_MAPS = NARROW_INPUTS * NARROW_BUCKETS * NARROW_NODES;
+export const NARROW_MAPS = NARROW_SIZE_MAPS + NARROW_SIGN_INPUTS * NARROW_SIGN_STATES;
+export const NARROW_WEIGHTS = NARROW_INPUTS * (NARROW_NODES + 1) + NARROW_SIGN_INPUTS * 2;
+export const NARROW_MODEL_BYTES = 4 * (NARROW_MAPS + NARROW_WEIGHTS) + 2 * 2 * NARROW_COLUMNS;
+
+/** What class 1 holds beside its contexts. */
+export const MIXED_MODELS_BYTES = BYTE_MODEL_BYTES + WIDE_MODEL_BYTES + NARROW_MODEL_BYTES;

@@ -1,0 +1,98 @@
+/** How the neural codec says which op comes next: kinds under the kind before, lengths and offsets as Exp-Golomb numbers. */
+
+import type { BitCoder } from './bit-coder.js';
+import { type ContextLayout, NUMBER_SIZES } from './context-layout.js';
+
+const NO_OP = 4;
+/** 2^53 - 1 has 53 bits. */
+const MAX_BITS = 53;
+
+/** An op as it is coded: see SPEC.md, "Ops". */
+export interface CodedOp {
+  kind: number;
+  type: number;
+  length: number;
+  /** Source offset minus the cursor; 0 for a literal. */
+  shift: number;
+  /** CAST alone: from << 4 | to, and for scaled targets how many scales, elements a scale, and the first element's place. */
+  castTypes: number;
+  scaleCount: number;
+  inner: number;
+  phase: number;
+  /** DELTA of class 1: elements in a row of the tensor, and which of them is the first. */
+  columns: number;
+  column: number;
+  /** DELTA: 1 where unchanged blocks are flagged. */
+  sparse: number;
+}
+
+export class OpModels {
+  private readonly coder: BitCoder;
+  private readonly layout: ContextLayout;
+  private lastKind = NO_OP;
+
+  constructor(coder: BitCoder, layout: ContextLayout) {
+    this.coder = coder;
+    this.layout = layout;
+  }
+
+  begin(): void {
+    this.lastKind = NO_OP;
+  }
+
+  /** Codes `op` in place. `castKind` and `literalKind` are the kinds with more or less to say; `isScaled` tells of a cast's target. */
+  op(op: CodedOp, kinds: { cast: number; delta: number; literal: number }, isScaled: (type: number) => boolean): void {
+    const { coder, layout } = this;
+    const { columns, column } = op;
+    op.kind = this.bits(layout.opKind + 4 * this.lastKind, 2, op.kind);
+    this.lastKind = op.kind;
+    op.type = this.bits(layout.opType + 8 * op.kind, 3, op.type);
+    op.length = this.number(layout.opLength + NUMBER_SIZES * op.kind, op.length);
+    if (op.kind === kinds.literal) op.shift = 0;
+    else if (coder.bit(layout.opShifted + op.kind, op.shift === 0 ? 0 : 1) === 1)
+      op.shift = this.signed(layout.opShift, op.shift);
+    else op.shift = 0;
+    op.columns = 1;
+    op.column = 0;
+    op.sparse = op.kind === kinds.delta ? coder.bit(layout.opSparse, op.sparse) : 0;
+    if (op.kind === kinds.delta && layout.columns >= 0) {
+      op.columns = 1 + this.number(layout.columns, columns - 1);
+      op.column = this.number(layout.columns + NUMBER_SIZES, column);
+    }
+    if (op.kind !== kinds.cast) return;
+    const from = this.bits(layout.castFrom, 4, op.castTypes >> 4);
+    op.castTypes = (from << 4) | this.bits(layout.castTo, 4, op.castTypes & 15);
+    const scaled = isScaled(op.castTypes & 15);
+    op.scaleCount = scaled ? this.number(layout.castNumbers, op.scaleCount) : 0;
+    op.inner = scaled ? this.number(layout.castNumbers + NUMBER_SIZES, op.inner) : 1;
+    op.phase = scaled ? this.number(layout.castNumbers + 2 * NUMBER_SIZES, op.phase) : 0;
+  }
+
+  private bits(context: number, count: number, value: number): number {
+    let node = 1;
+    for (let i = count - 1; i >= 0; i--) node = (node << 1) | this.coder.bit(context + node, (value >>> i) & 1);
+    return node - (1 << count);
+  }
+
+  private signed(context: number, value: number): number {
+    const zigzag = this.number(context, value >= 0 ? 2 * value : -2 * value - 1);
+    return zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
+  }
+
+  /** Exp-Golomb (order 0): the number of bits modelled, the bits as they are. */
+  private number(context: number, value: number): number {
+    let bits = 0;
+    while (
+      bits < MAX_BITS - 1 &&
+      this.coder.bit(context + Math.min(bits, NUMBER_SIZES - 1), value + 1 >= 2 ** (bits + 1) ? 1 : 0) === 1
+    )
+      bits++;
+    let below = 0;
+    for (let left = bits; left > 0; ) {
+      const run = Math.min(left, 16);
+      left -= run;
+      below = below * 2 ** run + this.coder.direct(run, Math.floor((value + 1) / 2 ** left) % 2 ** run);
+    }
+    return 2 ** bits + below - 1;
+  }
+}

@@ -1,0 +1,141 @@
+/** Whole bodies with neural segments from the encoder: what it must not ask of a device. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { NodeHasher } from '../../targets/node/hashing.js';
+import { createCompressor } from '../../targets/node/zstd-compressor.js';
+import { applied, Probe } from '../apply/run-patch.test.js';
+import { createByteModel } from '../codec/mixed-models.js';
+import { MAX_NEURAL_SCALES } from '../codec/neural-runner.js';
+import type { DType, ModelLayout, Tensor } from '../formats/model.js';
+import { PROFILES, type Profile } from '../limits.js';
+import { MemorySource } from '../memory-source.js';
+import { noise, sha256 } from '../patch/build-patch.test.js';
+import { encodeBody, type Spool } from './encode-body.js';
+import { writePatch } from './write-patch.js';
+
+class GrowingSpool implements Spool {
+  private bytes = Buffer.alloc(0);
+
+  get size(): number {
+    return this.bytes.length;
+  }
+
+  append(more: Uint8Array): void {
+    this.bytes = Buffer.concat([this.bytes, more]);
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+}
+
+interface Model {
+  readonly bytes: Uint8Array;
+  readonly layout: ModelLayout;
+}
+
+/** One tensor of [rows, columns] behind a few bytes of container. */
+function model(dtype: DType, data: Uint8Array, shape: readonly number[], scales: readonly number[]): Model {
+  const head = noise(13, 8);
+  const bytes = new Uint8Array([...head, ...data]);
+  const tensor: Tensor = {
+    name: 'weight',
+    aliases: [],
+    dtype,
+    shape,
+    offset: head.length,
+    length: data.length,
+    scales,
+    scaleAxis: shape.length - 1,
+  };
+  return { bytes, layout: { format: 'Binary', tensors: [tensor], warning: null } };
+}
+
+/** Encodes, applies as a device of the patch's class, and gives the patch's size. */
+function roundTrip(source: Model, target: Model, profile: Profile): number {
+  const spool = new GrowingSpool();
+  const body = encodeBody({
+    source: new MemorySource(source.bytes),
+    target: new MemorySource(target.bytes),
+    targetLayout: target.layout,
+    bases: source.layout.tensors,
+    profile,
+    level: 3,
+    neural: true,
+    compressor: createCompressor(),
+    spool,
+  });
+  const parts: Uint8Array[] = [];
+  const { frameBytes, segmentBytes } = PROFILES[profile];
+  writePatch({
+    header: {
+      ...body,
+      format: 'Binary',
+      codec: 'neural',
+      level: 3,
+      profile,
+      standalone: false,
+      frameBytes,
+      segmentBytes,
+      sourceSize: source.bytes.length,
+      targetSize: target.bytes.length,
+      sourceHash: sha256(source.bytes),
+      targetHash: sha256(target.bytes),
+      versionCounter: 0,
+      minimumCounter: 0,
+      createdAt: null,
+      family: '',
+      deviceClass: '',
+      priors: new Uint8Array(0),
+    },
+    spool,
+    signer: null,
+    hasher: new NodeHasher(),
+    write: (bytes) => parts.push(bytes.slice()),
+  });
+  const probe = new Probe();
+  const ports = profile === 'mcu' ? { decompressor: null } : { byteModel: createByteModel };
+  const patch = new Uint8Array(Buffer.concat(parts));
+  assert.deepEqual(applied(patch, probe.options({ source: source.bytes }, ports), probe.target), target.bytes);
+  return patch.length;
+}
+
+/** Binary32 weights and what TFLite makes of them, a scale for each column. */
+function quantised(rows: number, columns: number): { floats: Model; bytes: Model } {
+  const random = noise(rows * columns, 4);
+  const floats = Float32Array.from(random, (byte) => (byte - 127.5) / 128);
+  const scales = Array.from({ length: columns }, (_, i) => Math.fround((1 + (i % 9)) / 1024));
+  const bytes = Int8Array.from(floats, (value, i) => {
+    const scaled = Math.round(value / scales[i % columns]!);
+    return Math.max(-127, Math.min(127, scaled));
+  });
+  const shape = [rows, columns];
+  return {
+    floats: model('f32', new Uint8Array(floats.buffer), shape, []),
+    bytes: model('i8', new Uint8Array(bytes.buffer), shape, scales),
+  };
+}
+
+for (const profile of ['mcu', 'gateway'] as const) {
+  test(`a cast with more scales than a device takes is said otherwise, in the ${profile} profile`, () => {
+    for (const columns of [40, MAX_NEURAL_SCALES, MAX_NEURAL_SCALES + 1, 6000]) {
+      const { floats, bytes } = quantised(12, columns);
+      roundTrip(floats, bytes, profile);
+    }
+  });
+
+  test(`tensors whose rows are longer than a segment or a table of columns apply, in the ${profile} profile`, () => {
+    for (const columns of [1, 7, 8191, 8192, 8193, 30_000]) {
+      for (const dtype of ['f32', 'bf16', 'i8', 'i32'] as const) {
+        const width = dtype === 'i8' ? 1 : dtype === 'bf16' ? 2 : 4;
+        const rows = Math.max(1, Math.floor(40_000 / columns / width));
+        const old = noise(rows * columns * width, 5);
+        const now = old.slice();
+        for (let i = 0; i < now.length; i += 3 * width) now[i] = now[i]! + (i % 5) - 2;
+        const shape = [rows, columns];
+        roundTrip(model(dtype, old, shape, []), model(dtype, now, shape, []), profile);
+      }
+    }
+  });
+}
