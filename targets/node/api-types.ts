@@ -33,10 +33,11 @@ export interface CallOptions {
   readonly signal?: AbortSignalLike;
 }
 
-export interface CreateOptions extends CallOptions {
+/** What a patch is to be like. */
+export interface PatchOptions {
   /** zstd level, 1 to 19. Default 3. */
   readonly compressionLevel?: number;
-  /** The context-modelled codec; not there yet: throws. Default false. */
+  /** The context-modelled codec: smaller patches, slower to apply. Default false. */
   readonly neural?: boolean;
   /** Signs the patch: 64 bytes, seed then public key. */
   readonly privateKey?: Uint8Array;
@@ -55,6 +56,8 @@ export interface CreateOptions extends CallOptions {
   readonly onWarning?: (message: string) => void;
 }
 
+export interface CreateOptions extends CallOptions, PatchOptions {}
+
 export interface VerifyOptions extends CallOptions {
   /** 32 bytes. When given, the patch must carry a valid signature of this key. */
   readonly publicKey?: Uint8Array;
@@ -71,6 +74,38 @@ export interface PatchStats {
   readonly tensorsModified: number;
   readonly tensorsUnchanged: number;
 }
+
+/** One patch of a batch. */
+export interface PatchPair {
+  /** null makes a stand-alone patch. Bytes are copied when it is the pair's turn: leave them alone until then. */
+  readonly source: Input | null;
+  readonly target: Input;
+  readonly output: string;
+  /** Over those of the batch. */
+  readonly options?: PatchOptions;
+}
+
+export interface BatchOptions extends PatchOptions {
+  /** Patches under way at a time, 1 to 256; each holds up to 100 MiB, at level 19 150. Default: one a processor; more do not run. */
+  readonly concurrency?: number;
+  /** Called at most about 20 times a second. */
+  readonly onProgress?: (progress: BatchProgress) => void;
+  /** The call rejects with signal.reason; patches that were finished before stay. */
+  readonly signal?: AbortSignalLike;
+}
+
+export interface BatchProgress {
+  /** Bytes of all targets that are encoded; those of a failed pair count as done. */
+  readonly done: number;
+  readonly total: number;
+  /** Of the pairs, how many are settled. */
+  readonly settled: number;
+  readonly pairs: number;
+}
+
+export type PatchResult =
+  | { readonly kind: 'created'; readonly stats: PatchStats }
+  | { readonly kind: 'failed'; readonly error: Error };
 
 export interface PatchInfo {
   readonly format: ModelFormat;
@@ -124,7 +159,7 @@ export interface TensorOps {
 
 /** One segment of a patch's body. */
 export interface SegmentOps {
-  readonly kind: 'copy' | 'stored' | 'zstd';
+  readonly kind: 'copy' | 'stored' | 'zstd' | 'neural';
   readonly targetOffset: number;
   readonly targetBytes: number;
   /** In the patch, its header included. */

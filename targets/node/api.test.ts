@@ -19,7 +19,6 @@ import {
   Fingerprint,
   fingerprint,
   generateKeypair,
-  MallornError,
   patchInfo,
   signPatch,
   toHex,
@@ -100,11 +99,78 @@ describe('a mistake in a call is a RangeError before any I/O', () => {
   });
 });
 
-test('neural: true says that there is no neural codec yet', async () => {
-  await assert.rejects(createPatch(at('missing'), at('missing'), at('output'), { neural: true }), (error) => {
-    assert.ok(error instanceof MallornError && error.code === 'NOT_IMPLEMENTED');
-    assert.match(error.message, /neural/);
-    return true;
+describe('neural: true', () => {
+  /** A change here and there, which zstd and the models make something of, and a stretch of news. */
+  const tuned = target.slice();
+  noise(30_000, 3).forEach((chance, i) => {
+    if (chance < 60) tuned[20_000 + i] = tuned[20_000 + i]! + (chance % 5) - 2;
+  });
+
+  for (const profile of ['gateway', 'mcu'] as const) {
+    test(`in the ${profile} profile makes a smaller patch that verifies and applies byte for byte`, async () => {
+      await createPatch(source, tuned, at('zstd'), { profile, compressionLevel: 19 });
+      const { patchSize } = await createPatch(source, tuned, at('patch'), { profile, neural: true });
+      assert.ok(patchSize < 0.97 * statSync(at('zstd')).size, `${patchSize} bytes`);
+      const info = await patchInfo(at('patch'));
+      assert.deepEqual([info.compression, info.neural, info.profile], ['neural', true, profile]);
+      assert.ok((await verifyPatch(source, at('patch'))).isValid());
+      await applyPatch(source, at('patch'), at('output'));
+      assert.deepEqual(new Uint8Array(readFileSync(at('output'))), tuned);
+    });
+
+    test(`in the ${profile} profile gives the same patch every time, signed or not, and with no base at all`, async () => {
+      for (const from of [source, null]) {
+        const counter = { versionCounter: 3 };
+        await createPatch(from, tuned, at('one'), { profile, neural: true, ...counter });
+        await createPatch(from, tuned, at('two'), { profile, neural: true, ...counter });
+        assert.deepEqual(readFileSync(at('two')), readFileSync(at('one')));
+        await createPatch(from, tuned, at('signed'), { profile, neural: true, privateKey, ...counter });
+        await signPatch(at('one'), privateKey, at('signed later'));
+        assert.deepEqual(readFileSync(at('signed later')), readFileSync(at('signed')));
+        assert.ok((await verifyPatch(from, at('signed'), { publicKey })).isValid());
+      }
+    });
+  }
+
+  test('in the mcu profile leaves nothing to zstd: the level changes no more than what the header says of it', async () => {
+    await createPatch(source, tuned, at('least'), { profile: 'mcu', neural: true, compressionLevel: 1 });
+    await createPatch(source, tuned, at('most'), { profile: 'mcu', neural: true, compressionLevel: 19 });
+    const [least, most] = ['least', 'most'].map((name) => new Uint8Array(readFileSync(at(name))));
+    assert.deepEqual(withHeader(most!, { level: 1 }), least);
+    const kinds = new Set((await explainPatch(at('most'), { source })).segments.map(({ kind }) => kind));
+    assert.ok(!kinds.has('zstd') && kinds.has('neural'), [...kinds].join());
+  });
+
+  test('is explained: the ops of its segments cover the target', async () => {
+    for (const profile of ['gateway', 'mcu'] as const) {
+      await createPatch(source, tuned, at('patch'), { profile, neural: true });
+      const { segments, tensors } = await explainPatch(at('patch'), { source });
+      assert.equal(
+        segments.reduce((sum, { targetBytes }) => sum + targetBytes, 0),
+        tuned.length,
+      );
+      const [outside] = tensors!;
+      assert.equal(outside!.copiedBytes + outside!.deltaBytes + outside!.literalBytes, tuned.length);
+    }
+  });
+
+  test('with a decoder memory other than its class has is refused by every call, and breaks none', async () => {
+    for (const profile of ['gateway', 'mcu'] as const) {
+      await createPatch(source, tuned, at('patch'), { profile, neural: true });
+      const patch = new Uint8Array(readFileSync(at('patch')));
+      for (const contextBytes of [0, 2, 1 << 22]) {
+        const wrong = withHeader(patch, { contextBytes });
+        const refused = { name: 'InvalidPatch', code: 'BAD_HEADER' };
+        await assert.rejects(applyPatch(source, wrong, at('output')), refused);
+        await assert.rejects(explainPatch(wrong, { source }), refused);
+        await explainPatch(wrong);
+        assert.equal((await verifyPatch(source, wrong)).error?.code, 'BAD_HEADER');
+      }
+    }
+  });
+
+  test('that is no boolean is a TypeError', async () => {
+    await assert.rejects(createPatch(source, tuned, at('output'), { neural: 1 as unknown as boolean }), TypeError);
   });
 });
 

@@ -17,7 +17,8 @@ import type {
 import type { WireVerdict } from './call-protocol.js';
 import { callWorker, throwIfAborted } from './call-worker.js';
 import { checkCreateOptions, checkPrivateKey, checkPublicKey, requireInput, requirePath } from './check-options.js';
-import { buffersOf, copyInput } from './copy-input.js';
+import { buffersOf, copyInputs } from './copy-input.js';
+import { createInWorker } from './create-in-worker.js';
 import { reviveMallornError } from './error-wire.js';
 import { fingerprintInput } from './fingerprint.js';
 import { PatchVerification } from './patch-verification.js';
@@ -37,17 +38,7 @@ export async function createPatch(
   requireInput('target', target);
   requirePath('output', output);
   const checked = checkCreateOptions(options, source === null);
-  const [sourceCopy, targetCopy] = await copyInputs(options, source, target);
-  const { stats, warnings } = await callWorker(
-    {
-      operation: 'create',
-      args: { ...checked, source: sourceCopy, target: targetCopy, output },
-      transfer: buffersOf([sourceCopy, targetCopy]),
-    },
-    options,
-  );
-  for (const warning of warnings) options.onWarning?.(warning);
-  return stats;
+  return createInWorker({ source, target, output, checked }, options);
 }
 
 /**
@@ -183,13 +174,6 @@ export async function compareFingerprints(
 ): Promise<boolean> {
   const [first, second] = await Promise.all([a, b].map((one) => toFingerprint(one, options)));
   return first!.matches(second!);
-}
-
-/** An abort is heard before the copying, which for gigabytes takes a while. */
-async function copyInputs<I extends (Input | null)[]>(options: CallOptions, ...inputs: I): Promise<I> {
-  throwIfAborted(options);
-  // Begun for all before the first await: what a caller changes after the call returned is changed too late.
-  return Promise.all(inputs.map(copyInput)) as Promise<I>;
 }
 
 async function toFingerprint(value: Fingerprint | Input, options: CallOptions): Promise<Fingerprint> {

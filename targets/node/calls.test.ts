@@ -214,7 +214,7 @@ test('the event loop is never held up for more than 50 ms while large models are
     const delay = monitorEventLoopDelay({ resolution: 5 });
     const abort = new AbortController();
     delay.enable();
-    const calls = [0, 1, 2].map((n) => createPatch(one, two, at(`output-${n}`), { signal: abort.signal }));
+    const calls = [0, 1, 2, 3].map((n) => createPatch(one, two, at(`output-${n}`), { signal: abort.signal }));
     await sleep(1000);
     abort.abort();
     await Promise.allSettled(calls);

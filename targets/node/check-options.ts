@@ -4,20 +4,21 @@
  */
 
 import { equalBytes } from '../../core/bytes.js';
-import { MallornError } from '../../core/errors.js';
 import { MAX_NAME_BYTES, PROFILES, type Profile } from '../../core/limits.js';
 import { encodeUtf8 } from '../../core/utf8.js';
-import type { CreateOptions, Input } from './api-types.js';
+import type { Input, PatchOptions } from './api-types.js';
 import { publicKeyOfSeed } from './hashing.js';
 
 const DEFAULT_LEVEL = 3;
 const MAX_LEVEL = 19;
+export const MAX_CONCURRENCY = 256;
 const MAX_COUNTER = 2 ** 32 - 1;
 /** The header's limit for createdAt, in seconds: far beyond what Date can hold. */
 const MAX_SECONDS = 2 ** 40;
 
 export interface CheckedCreateOptions {
   readonly level: number;
+  readonly neural: boolean;
   readonly profile: Profile;
   readonly privateKey: Uint8Array | null;
   readonly family: string;
@@ -28,15 +29,17 @@ export interface CheckedCreateOptions {
   readonly createdAt: number | null;
 }
 
-/** @throws RangeError, TypeError; MallornError NOT_IMPLEMENTED for the neural codec */
-export function checkCreateOptions(options: CreateOptions, standalone: boolean): CheckedCreateOptions {
+/** @throws RangeError, TypeError */
+export function checkCreateOptions(options: PatchOptions, standalone: boolean): CheckedCreateOptions {
   const { compressionLevel = DEFAULT_LEVEL, profile = 'gateway', neural = false } = options;
   integerWithin('compressionLevel', compressionLevel, 1, MAX_LEVEL);
   if (!Object.hasOwn(PROFILES, profile)) {
     throw new RangeError(`profile: expected ${Object.keys(PROFILES).join(' or ')}, got ${String(profile)}`);
   }
+  if (typeof neural !== 'boolean') throw new TypeError(`neural: expected a boolean, got ${typeof neural}`);
   const checked = {
     level: compressionLevel,
+    neural,
     profile,
     privateKey: options.privateKey === undefined ? null : checkPrivateKey(options.privateKey),
     family: checkName('family', options.family ?? ''),
@@ -46,12 +49,6 @@ export function checkCreateOptions(options: CreateOptions, standalone: boolean):
   };
   if (standalone && checked.privateKey !== null && checked.versionCounter === 0) {
     throw new RangeError('versionCounter: a signed stand-alone patch must carry one, or it could be replayed for ever');
-  }
-  if (neural) {
-    throw new MallornError(
-      'NOT_IMPLEMENTED',
-      'neural: the neural codec does not exist yet; leave the option out for zstd',
-    );
   }
   return checked;
 }
@@ -70,6 +67,12 @@ export function checkPublicKey(key: Uint8Array | undefined): Uint8Array | null {
   if (key === undefined) return null;
   requireKey('publicKey', key, 32);
   return key.slice();
+}
+
+/** @throws RangeError */
+export function checkConcurrency(concurrency: number): number {
+  integerWithin('concurrency', concurrency, 1, MAX_CONCURRENCY);
+  return concurrency;
 }
 
 /** @throws TypeError */
@@ -96,7 +99,7 @@ function checkName(name: string, text: string): string {
   return text;
 }
 
-function checkCounters(options: CreateOptions): Pick<CheckedCreateOptions, 'versionCounter' | 'minimumCounter'> {
+function checkCounters(options: PatchOptions): Pick<CheckedCreateOptions, 'versionCounter' | 'minimumCounter'> {
   const { versionCounter, minimumCounter = 0 } = options;
   if (versionCounter !== undefined) integerWithin('versionCounter', versionCounter, 1, MAX_COUNTER);
   integerWithin('minimumCounter', minimumCounter, 0, MAX_COUNTER);

@@ -23,7 +23,7 @@ import { frameChainFault } from './frame-chain.js';
 import { NodeHasher, NodeSignatureVerifier } from './hashing.js';
 import { hashInput, type Preamble, readPreamble } from './inputs.js';
 import type { VerificationParts } from './patch-verification.js';
-import { createApplier, feedWholePatch, OPEN_POLICY } from './run-applier.js';
+import { ALL_DECODERS, createApplier, feedWholePatch, OPEN_POLICY } from './run-applier.js';
 import type { Task } from './task.js';
 
 export interface PatchCheck {
@@ -54,7 +54,7 @@ export function checkPatch(check: PatchCheck, task: Task): VerificationParts {
   try {
     verdict.signatureValid = checkSignature(preamble, check.publicKey);
     // The base has a check of its own, in its own place in the order.
-    checkPolicy(preamble.header, OPEN_POLICY, check.source ?? NO_SOURCE, true, check.publicKey !== null);
+    checkPolicy(preamble.header, OPEN_POLICY, check.source ?? NO_SOURCE, ALL_DECODERS, check.publicKey !== null);
     checkSource(preamble.header, check.source, task);
     verdict.sourceValid = true;
     const trustedKeys = check.publicKey === null ? [] : [check.publicKey];

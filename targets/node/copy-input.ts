@@ -1,7 +1,8 @@
 /** Copies bytes a caller passed, so that what it does with them afterwards harms nothing, and so that they can move to a worker. */
 
 import { setImmediate } from 'node:timers/promises';
-import type { Input } from './api-types.js';
+import type { CallOptions, Input } from './api-types.js';
+import { throwIfAborted } from './call-worker.js';
 
 /** About 8 ms of copying (measured: 2 GB/s into fresh memory), so that a few of them hold up the event loop for less than 50. */
 const AT_ONCE_BYTES = 16 << 20;
@@ -20,4 +21,11 @@ export async function copyInput<I extends Input | null>(input: I): Promise<I> {
 /** The buffers that copyInput made. */
 export function buffersOf(inputs: readonly (Input | null)[]): ArrayBuffer[] {
   return inputs.flatMap((input) => (input instanceof Uint8Array ? [input.buffer as ArrayBuffer] : []));
+}
+
+/** An abort is heard before the copying, which for gigabytes takes a while. @throws signal.reason */
+export async function copyInputs<I extends (Input | null)[]>(options: CallOptions, ...inputs: I): Promise<I> {
+  throwIfAborted(options);
+  // Begun for all before the first await: what a caller changes after the call returned is changed too late.
+  return Promise.all(inputs.map(copyInput)) as Promise<I>;
 }

@@ -39,9 +39,9 @@ interface Case {
   readonly publicKey: Uint8Array | null;
 }
 
-async function make(key: Uint8Array | null): Promise<Uint8Array> {
+async function make(key: Uint8Array | null, neural = false): Promise<Uint8Array> {
   const output = join(folder, 'made');
-  const options = { family: '', deviceClass: '', versionCounter: 0, minimumCounter: 0, createdAt: null };
+  const options = { family: '', deviceClass: '', versionCounter: 0, minimumCounter: 0, neural, createdAt: null };
   await createPatch({ ...options, source, target, output, level: 3, profile: 'mcu', privateKey: key }, task);
   const bytes = new Uint8Array(readFileSync(output));
   rmSync(output);
@@ -108,6 +108,8 @@ function pushAll(applier: Applier, chunk: Uint8Array): void {
 const patches = [
   { name: 'an unsigned patch', patch: await make(null), trusted: null },
   { name: 'a signed patch, with the key', patch: await make(privateKey), trusted: publicKey },
+  { name: 'an unsigned neural patch', patch: await make(null, true), trusted: null },
+  { name: 'a signed neural patch, with the key', patch: await make(privateKey, true), trusted: publicKey },
 ];
 
 for (const { name, patch, trusted } of patches) {

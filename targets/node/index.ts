@@ -25,6 +25,8 @@ export {
 export type {
   AbortSignalLike,
   ApplyOptions,
+  BatchOptions,
+  BatchProgress,
   CallOptions,
   CreateOptions,
   Input,
@@ -32,6 +34,9 @@ export type {
   ModelFormat,
   PatchExplanation,
   PatchInfo,
+  PatchOptions,
+  PatchPair,
+  PatchResult,
   PatchStats,
   Profile,
   Progress,
@@ -39,4 +44,5 @@ export type {
   TensorOps,
   VerifyOptions,
 } from './api-types.js';
+export { createPatches } from './create-patches.js';
 export { PatchVerification, type VerificationParts } from './patch-verification.js';

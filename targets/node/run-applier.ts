@@ -1,7 +1,8 @@
 /** Feeds a whole patch file to an applier: what `apply`, `verify` and the encoder's self-check share. */
 
 import { Applier, type ApplierOptions } from '../../core/apply/applier.js';
-import type { ApplyPolicy } from '../../core/apply/policy.js';
+import type { ApplyPolicy, Decoders } from '../../core/apply/policy.js';
+import { createByteModel } from '../../core/codec/mixed-models.js';
 import { invariant } from '../../core/errors.js';
 import { DEFAULT_MAX_BUFFER_BYTES, MAX_FILE_BYTES } from '../../core/limits.js';
 import type { ByteSource } from '../../core/ports.js';
@@ -19,6 +20,8 @@ export const OPEN_POLICY: ApplyPolicy = {
   counterFloor: 0,
 };
 
+export const ALL_DECODERS: Decoders = { zstd: true, neuralClass: 1 };
+
 export type WholePatchOptions = Pick<ApplierOptions, 'source' | 'target' | 'trustedKeys' | 'sourceVerified'>;
 
 export function createApplier(options: WholePatchOptions): Applier {
@@ -26,6 +29,7 @@ export function createApplier(options: WholePatchOptions): Applier {
     hasher: new NodeHasher(),
     verifier: new NodeSignatureVerifier(),
     decompressor: createDecompressor(),
+    byteModel: createByteModel,
     policy: OPEN_POLICY,
     ...options,
   });

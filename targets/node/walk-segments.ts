@@ -5,7 +5,10 @@
 
 import { VarintReader } from '../../core/bytes.js';
 import { CastOp } from '../../core/codec/cast-op.js';
+import { createByteModel } from '../../core/codec/mixed-models.js';
+import { NeuralRunner } from '../../core/codec/neural-runner.js';
 import { InvalidPatch } from '../../core/errors.js';
+import { PROFILES } from '../../core/limits.js';
 import type { PatchHeader } from '../../core/patch/header.js';
 import {
   emptySegmentHeader,
@@ -15,6 +18,7 @@ import {
   OP_LITERAL,
   readSegmentHeader,
   SEGMENT_COPY,
+  SEGMENT_NEURAL,
   SEGMENT_STORED,
   type SegmentHeader,
 } from '../../core/patch/segment.js';
@@ -23,6 +27,8 @@ import type { SegmentOps } from './api-types.js';
 import { BodySource } from './frame-chain.js';
 import type { Preamble } from './inputs.js';
 import { createDecompressor } from './zstd-decompressor.js';
+
+const KINDS = ['copy', 'stored', 'zstd', 'neural'] as const;
 
 /** Target bytes made by one op. */
 export interface TargetRun {
@@ -43,7 +49,7 @@ export function walkSegments(
   const reader = new SegmentReader(new BodySource(patch, preamble), header, source);
   for (let targetOffset = 0; targetOffset < header.targetSize; ) {
     const { segment, patchBytes, runs } = reader.next(targetOffset);
-    const kind = segment.kind === SEGMENT_COPY ? 'copy' : segment.kind === SEGMENT_STORED ? 'stored' : 'zstd';
+    const kind = KINDS[segment.kind]!;
     const { targetBytes, dictionaryBytes } = segment;
     use({ kind, targetOffset, targetBytes, patchBytes, dictionaryBytes, ops: runs?.length ?? null }, runs);
     targetOffset += targetBytes;
@@ -90,11 +96,43 @@ class SegmentReader {
     this.bodyOffset += length;
     if (stored) return this.runsOf(payload, targetOffset);
     if (segment.dictionaryBytes > 0 && source === null) return null;
+    if (segment.kind === SEGMENT_NEURAL) return source === null ? null : this.neural(payload, source, targetOffset);
     const dictionary = new Uint8Array(segment.dictionaryBytes);
     source?.read(segment.dictionaryOffset, dictionary);
     const plain = new Uint8Array(segment.plainBytes);
     this.decompressor.decompress(dictionary, payload, plain);
     return this.runsOf(plain, targetOffset);
+  }
+
+  /** The ops of a neural segment only come out as it is decoded. */
+  private neural(payload: Uint8Array, source: ByteSource, targetOffset: number): TargetRun[] {
+    const { segment, header } = this;
+    const dictionary = new Uint8Array(segment.dictionaryBytes);
+    source.read(segment.dictionaryOffset, dictionary);
+    let at = targetOffset;
+    const runner = new NeuralRunner({
+      source,
+      sink: {
+        write: (bytes) => {
+          at += bytes.length;
+        },
+      },
+      io: new Uint8Array(PROFILES[header.profile].ioBytes),
+      contexts: new Uint8Array(header.contextBytes),
+      history: new Uint8Array(header.plainBytes),
+      byteModel: header.decodeClass === 0 ? null : createByteModel,
+    });
+    runner.begin({ ...segment, payload, targetOffset, dictionary });
+    const runs: TargetRun[] = [];
+    let opEnd = targetOffset;
+    for (let complete = false; !complete; ) {
+      const start = at;
+      complete = runner.step();
+      if (start < opEnd) continue;
+      opEnd = start + runner.current.length;
+      runs.push(runOf(runner.current.kind, start, runner.current.length));
+    }
+    return runs;
   }
 
   /** No ops at all mean one literal. */

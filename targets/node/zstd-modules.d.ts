@@ -7,18 +7,26 @@ declare module 'zstd-wasm/module' {
   export const Module: {
     instantiateWasm?: (imports: object, receive: (instance: object) => object) => object;
     init(wasm: Uint8Array): void;
+    /** Another array once the memory has grown. */
+    readonly HEAPU8: Uint8Array;
+    _malloc(bytes: number): number;
+    _free(pointer: number): void;
+    _ZSTD_createCCtx(): number;
+    _ZSTD_freeCCtx(context: number): number;
+    _ZSTD_compressBound(bytes: number): number;
+    /** Bytes written to `output`, or an error. */
+    _ZSTD_compress_usingDict(
+      context: number,
+      output: number,
+      capacity: number,
+      source: number,
+      sourceBytes: number,
+      dictionary: number,
+      dictionaryBytes: number,
+      level: number,
+    ): number;
+    _ZSTD_isError(result: number): number;
   };
-}
-
-declare module 'zstd-wasm/compress' {
-  export function createCCtx(): number;
-  export function freeCCtx(context: number): void;
-  export function compressUsingDict(
-    context: number,
-    bytes: Uint8Array,
-    dictionary: Uint8Array,
-    level: number,
-  ): Uint8Array;
 }
 
 declare module 'zstd-wasm/decompress' {
