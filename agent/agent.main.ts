@@ -3,11 +3,13 @@
  * worker; its entry calls `serveApplyWorker` before anything else.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { IoError } from '../core/errors.js';
+import { toHex } from '../core/hex.js';
 import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
@@ -32,6 +34,11 @@ export interface StartOptions {
   /** File that calls `serveApplyWorker` when it runs as a worker: the bundle itself. */
   readonly workerEntry: URL;
   readonly log: Log;
+  /**
+   * Path of the model for a device that has none: the slots folder is made and the model installed. Where there is one
+   * already it stays. Absent: a slots folder that is missing is an error, since an unmounted data partition looks like that.
+   */
+  readonly factoryModel?: string;
   /** See LinkOptions; tests set them. */
   readonly desiredGraceMs?: number;
   readonly progressIntervalMs?: number;
@@ -78,13 +85,29 @@ export async function startAgent(options: StartOptions): Promise<RunningAgent> {
   const { config } = options;
   const trustedKeys = await Promise.all(config.trustedKeys.map(readPublicKey));
   const tls = await readTlsFiles(config);
-  const slots = SlotDirectory.open(config.model.slots);
+  const slots = openSlots(options);
   try {
+    installFactoryModel(options, slots);
     return await compose(options, trustedKeys, tls, slots);
   } catch (error) {
     slots.close();
     throw error;
   }
+}
+
+function openSlots({ config: { model }, factoryModel }: StartOptions): SlotDirectory {
+  if (factoryModel !== undefined) return SlotDirectory.open(model.slots, { create: true });
+  if (existsSync(model.slots)) return SlotDirectory.open(model.slots);
+  throw new IoError(`expected the slots folder ${model.slots}, got nothing there: \`--install MODEL\` makes it`);
+}
+
+/** Reads the whole model on this thread: nothing else has begun yet. */
+function installFactoryModel({ factoryModel, log }: StartOptions, slots: SlotDirectory): void {
+  if (factoryModel === undefined) return;
+  const kept = slots.active();
+  const { sha256, size } = kept ?? slots.install(factoryModel);
+  const message = kept === null ? 'factory model installed' : 'factory model not needed: there is a model already';
+  log('info', message, { path: factoryModel, active: { sha256: toHex(sha256), size } });
 }
 
 type TlsFiles = Partial<Record<'ca' | 'cert' | 'key', Uint8Array>>;

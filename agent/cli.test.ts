@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import {
   copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -14,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { EmbeddedBroker } from '../hil-tests/support/embedded-broker.js';
 import { withFlip, withHeader } from '../hil-tests/support/forge-patch.js';
@@ -133,6 +134,48 @@ describe('the way of a patch', () => {
     assert.equal((await json('info', 'full.mlrn')).document['standalone'], true);
   });
 
+  test('of a whole folder, where a file fails and another has no old version', async () => {
+    for (const [path, bytes] of [
+      ['old/a.bin', source],
+      ['new/a.bin', target],
+      ['old/deep/b.bin', noise(3000, 4)],
+      ['new/deep/b.bin', noise(3000, 5)],
+      ['old/bad.bin', source],
+      ['new/bad.bin', target],
+      ['new/fresh.bin', noise(100, 6)],
+      ['old/gone.bin', noise(100, 7)],
+    ] as const) {
+      mkdirSync(at(dirname(path)), { recursive: true });
+      writeFileSync(at(path), bytes);
+    }
+    mkdirSync(at('new/patches/bad.bin.mlrn'), { recursive: true });
+    const batch = ['create', '--batch', 'old', 'new', '-o', 'new/patches', '--level', '4'];
+    // The second run finds the first one's patches below the new models and takes them for no models.
+    for (const more of [[], ['--concurrency', '1']]) {
+      const { code, document } = await json(...batch, ...more);
+      assert.equal(code, 6, 'a folder lies where the patch of bad.bin should');
+      assert.deepEqual([document['created'], document['failed'], document['skipped']], [2, 1, 1]);
+      const files = document['files'] as Record<string, unknown>[];
+      const kinds = files.map(({ name, kind }) => [name, kind]);
+      assert.deepEqual(kinds, [
+        ['a.bin', 'created'],
+        ['bad.bin', 'failed'],
+        ['deep/b.bin', 'created'],
+        ['fresh.bin', 'skipped'],
+      ]);
+      assert.equal(files[0]!['patchSize'], statSync(at('new/patches/a.bin.mlrn')).size);
+      assert.equal((files[1]!['error'] as { name: string }).name, 'IoError');
+    }
+    assert.equal((await mallorn('create', 'old/a.bin', 'new/a.bin', '-o', 'alone.a', '--level', '4')).code, 0);
+    assert.deepEqual(readFileSync(at('new/patches/a.bin.mlrn')), readFileSync(at('alone.a')));
+    rmSync(at('new/patches'), { recursive: true });
+    const { code, stdout, stderr } = await mallorn(...batch, '--full');
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.match(stdout, /^created {2}fresh\.bin: .*\n4 created, 0 failed, 0 skipped\n$/m);
+    assert.equal((await mallorn('apply', '--no-source', 'new/patches/fresh.bin.mlrn', '-o', 'fresh')).code, 0);
+    assert.deepEqual(new Uint8Array(readFileSync(at('fresh'))), noise(100, 6));
+  });
+
   test('sign', async () => {
     assert.equal((await mallorn('sign', 'unsigned.mlrn', '--key', 'our.key', '-o', 'resigned.mlrn')).code, 0);
     assert.deepEqual(readFileSync(at('resigned.mlrn')), readFileSync(at('signed.mlrn')));
@@ -196,11 +239,14 @@ describe('the way of a patch', () => {
 
 describe('exit codes', () => {
   const cases: readonly (readonly [number, string, string, readonly string[]])[] = [
-    [1, 'what does not exist yet', 'NOT_IMPLEMENTED', ['create', 'source.bin', 'target.bin', '-o', 'o', '--neural']],
     [2, 'an unknown command', 'USAGE', ['destroy']],
     [2, 'an unknown option', 'USAGE', ['info', 'signed.mlrn', '--loud']],
     [2, 'a missing output', 'USAGE', ['create', 'source.bin', 'target.bin']],
     [2, 'a missing source', 'USAGE', ['create', 'target.bin', '-o', 'o']],
+    [2, 'a batch of one folder', 'USAGE', ['create', '--batch', '.', '-o', 'o']],
+    [2, 'a batch without sources', 'USAGE', ['create', '--batch', '--no-source', '.', '.', '-o', 'o']],
+    [2, 'a batch into its own models', 'USAGE', ['create', '--batch', '.', '.', '-o', '.']],
+    [2, '--full without a batch', 'USAGE', ['create', 'source.bin', 'target.bin', '-o', 'o', '--full']],
     [2, 'a source beside --no-source', 'USAGE', ['apply', '--no-source', 'source.bin', 'alone.mlrn', '-o', 'o']],
     [2, 'a level that is no number', 'USAGE', ['create', 'source.bin', 'target.bin', '-o', 'o', '--level', 'best']],
     [2, 'level 20', 'USAGE', ['create', 'source.bin', 'target.bin', '-o', 'o', '--level', '20']],
@@ -248,6 +294,7 @@ describe('exit codes', () => {
       ['apply', 'source.bin', 'signed.mlrn', '-o', 'o', '--pubkey', 'their.pub'],
     ],
     [6, 'a file that is missing', 'IO', ['info', 'nowhere.mlrn']],
+    [6, 'a batch of a folder that is missing', 'IO', ['create', '--batch', 'nowhere', '.', '-o', 'o']],
     [6, 'a key that is missing', 'IO', ['sign', 'signed.mlrn', '--key', 'nowhere.key', '-o', 'o']],
     [6, 'a folder that is missing', 'IO', ['apply', 'source.bin', 'signed.mlrn', '-o', 'nowhere/o']],
     [6, 'an output that is an input', 'OUTPUT_IS_INPUT', ['apply', 'source.bin', 'signed.mlrn', '-o', 'source.bin']],

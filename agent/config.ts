@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
+import { isBrokerUrl } from './broker-access.js';
 import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
 
 const GIB = 1024 ** 3;
@@ -24,12 +25,7 @@ const topicPrefix = z
   .refine((text) => !/[+#\0]/.test(text), "must not contain '+', '#' or NUL")
   .refine((text) => text.split('/').every((level) => level !== ''), 'must not have empty levels');
 
-const mqttUrl = z
-  .string()
-  .refine(
-    (text) => URL.canParse(text) && /^(mqtts?|tcp|ssl|wss?):$/.test(new URL(text).protocol),
-    'expected a URL with mqtt:, mqtts:, ws: or wss:',
-  );
+const mqttUrl = z.string().refine(isBrokerUrl, 'expected a URL with mqtt:, mqtts:, ws: or wss:');
 
 const path = z.string().min(1);
 const bytes = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);

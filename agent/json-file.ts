@@ -4,6 +4,7 @@
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { IoError } from '../core/errors.js';
 
 /** What the runtime needs of a place to remember things. */
 export interface StateFile {
@@ -19,14 +20,14 @@ export class JsonFile implements StateFile {
     this.path = path;
   }
 
-  /** @throws when the file exists and the medium fails; a damaged file counts as absent. */
+  /** @throws IoError when the file exists and the medium fails; a damaged file counts as absent. */
   async load(): Promise<unknown> {
     let text: string;
     try {
       text = await readFile(this.path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw new IoError(`cannot read ${this.path}: ${messageOf(cause)}`, { cause });
     }
     try {
       return JSON.parse(text);
@@ -36,7 +37,16 @@ export class JsonFile implements StateFile {
     }
   }
 
+  /** @throws IoError */
   async save(value: unknown): Promise<void> {
+    try {
+      await this.replace(value);
+    } catch (cause) {
+      throw new IoError(`cannot save ${this.path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  private async replace(value: unknown): Promise<void> {
     const folder = dirname(this.path);
     await mkdir(folder, { recursive: true });
     // One writer per file: the runtime saves one state after another.
@@ -62,4 +72,8 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -4,20 +4,14 @@
  * that nothing depends on messages that a broker or a broken connection swallowed.
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { accessOptions, type BrokerAccess } from './broker-access.js';
 import { MAX_DESIRED_BYTES } from './desired.js';
 import type { Log } from './log.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';
 
-export interface LinkOptions {
-  readonly url: string;
+export interface LinkOptions extends BrokerAccess {
   readonly clientId: string;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  /** PEM bytes. */
-  readonly ca?: Uint8Array | undefined;
-  readonly cert?: Uint8Array | undefined;
-  readonly key?: Uint8Array | undefined;
   readonly protocolVersion: 4 | 5;
   readonly keepaliveSeconds: number;
   readonly reconnectMinMs: number;
@@ -103,7 +97,7 @@ export class MqttLink {
   }
 
   private clientOptions(): IClientOptions {
-    const { clientId, username, password, ca, cert, key, protocolVersion, keepaliveSeconds } = this.options;
+    const { clientId, protocolVersion, keepaliveSeconds } = this.options;
     return {
       clientId,
       protocolVersion,
@@ -118,11 +112,7 @@ export class MqttLink {
       connectTimeout: 30_000,
       will: this.will(),
       ...(protocolVersion === 5 ? { properties: { maximumPacketSize: MAX_PACKET_BYTES } } : {}),
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      ...(ca === undefined ? {} : { ca: Buffer.from(ca) }),
-      ...(cert === undefined ? {} : { cert: Buffer.from(cert) }),
-      ...(key === undefined ? {} : { key: Buffer.from(key) }),
+      ...accessOptions(this.options),
     };
   }
 

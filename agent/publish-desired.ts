@@ -1,15 +1,10 @@
 /** Puts a `desired` document on the broker, for one device or many, and waits until the broker has it. */
 import { connectAsync, type IClientOptions } from 'mqtt';
+import { IoError } from '../core/errors.js';
+import { accessOptions, type BrokerAccess, isBrokerUrl } from './broker-access.js';
 import { DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel } from './topics.js';
 
-export interface PublishDesiredOptions {
-  readonly url: string;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  /** PEM bytes. */
-  readonly ca?: Uint8Array | undefined;
-  readonly cert?: Uint8Array | undefined;
-  readonly key?: Uint8Array | undefined;
+export interface PublishDesiredOptions extends BrokerAccess {
   /** Default 4, MQTT 3.1.1. */
   readonly protocolVersion?: 4 | 5;
   readonly topicPrefix?: string;
@@ -19,16 +14,34 @@ export interface PublishDesiredOptions {
   readonly connectTimeoutMs?: number;
 }
 
-/** @throws RangeError for a name that cannot be a device's, and when the broker cannot be reached or refuses: unlike an agent, a publisher has somebody who reads the error. */
+/**
+ * @throws RangeError for a name that cannot be a device's or a URL that is none of a broker; IoError when the broker cannot
+ * be reached or refuses: unlike an agent, a publisher has somebody who reads the error.
+ */
 export async function publishDesired(options: PublishDesiredOptions): Promise<void> {
   const { topicPrefix = DEFAULT_TOPIC_PREFIX, devices } = options;
   for (const device of devices) {
     if (!isTopicLevel(device)) throw new RangeError(`expected a device name, got ${JSON.stringify(device)}`);
   }
+  if (!isBrokerUrl(options.url)) {
+    throw new RangeError(`expected a URL with mqtt:, mqtts:, ws: or wss:, got ${options.url}`);
+  }
+  try {
+    await tellBroker(options, topicPrefix);
+  } catch (cause) {
+    // The URL may hold a password; its host is enough to find the broker.
+    const { host } = new URL(options.url);
+    throw new IoError(`broker ${host}: ${cause instanceof Error ? cause.message || cause.name : String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+async function tellBroker(options: PublishDesiredOptions, topicPrefix: string): Promise<void> {
   const client = await connectAsync(options.url, clientOptions(options), false);
   try {
     const payload = options.document === null ? '' : JSON.stringify(options.document);
-    for (const device of devices) {
+    for (const device of options.devices) {
       await client.publishAsync(deviceTopics(topicPrefix, device).desired, payload, { qos: 1, retain: true });
     }
   } finally {
@@ -37,15 +50,6 @@ export async function publishDesired(options: PublishDesiredOptions): Promise<vo
 }
 
 function clientOptions(options: PublishDesiredOptions): IClientOptions {
-  const { username, password, ca, cert, key, protocolVersion = 4, connectTimeoutMs = 10_000 } = options;
-  return {
-    protocolVersion,
-    connectTimeout: connectTimeoutMs,
-    reconnectPeriod: 0,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(ca === undefined ? {} : { ca: Buffer.from(ca) }),
-    ...(cert === undefined ? {} : { cert: Buffer.from(cert) }),
-    ...(key === undefined ? {} : { key: Buffer.from(key) }),
-  };
+  const { protocolVersion = 4, connectTimeoutMs = 10_000 } = options;
+  return { protocolVersion, connectTimeout: connectTimeoutMs, reconnectPeriod: 0, ...accessOptions(options) };
 }

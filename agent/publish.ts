@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { IoError } from '../core/errors.js';
 import { type DesiredDocument, parseDesired } from './desired.js';
 
 export interface PatchRequest {
@@ -70,11 +71,11 @@ export interface PublishResult {
 
 const PATCH_SUFFIX = '.mlrn';
 
-/** @throws RangeError for a base URL or version no agent would accept, before any patch is made; what createPatch throws. */
+/** @throws RangeError for a base URL or version no agent would accept, before any patch is made; IoError; what createPatch throws. */
 export async function publish(options: PublishOptions): Promise<PublishResult> {
   requireSound(documentOf(options, '0'.repeat(64), []));
   requireBaseUrl(options.baseUrl);
-  await mkdir(options.outDir, { recursive: true });
+  await orIoError(`cannot make ${options.outDir}`, mkdir(options.outDir, { recursive: true }));
   const targetSha256 = await sha256OfFile(options.target);
   const files: PublishedFile[] = [];
   const make = async (source: string | null, baseSha256: string | null, profile: 'gateway' | 'mcu'): Promise<void> => {
@@ -89,7 +90,7 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
   const desired = requireSound(documentOf(options, targetSha256, files));
   // Written last: whoever copies the folder while it grows never serves a document whose patches are missing.
   const desiredPath = join(options.outDir, 'desired.json');
-  await writeWhole(desiredPath, `${JSON.stringify(desired, null, 2)}\n`);
+  await orIoError(`cannot write ${desiredPath}`, writeWhole(desiredPath, `${JSON.stringify(desired, null, 2)}\n`));
   return { desired, desiredPath, files, targetSize: (await stat(options.target)).size };
 }
 
@@ -152,9 +153,22 @@ function urlOf(baseUrl: string, name: string): string {
 }
 
 async function sha256OfFile(path: string): Promise<string> {
+  return orIoError(`cannot read ${path}`, hashFile(path));
+}
+
+async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
   return hash.digest('hex');
+}
+
+/** What the file system says, as the error that stands for it (exit code 6 of the command line). */
+async function orIoError<T>(what: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw new IoError(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 async function writeWhole(path: string, text: string): Promise<void> {

@@ -9,7 +9,8 @@ export const addAgent: AddCommand = (program, open) => {
     .command('agent')
     .description('run the device agent until it is told to end')
     .requiredOption('--config <file>', 'its configuration')
-    .action(async ({ config: path }: { config: string }, self: Command) => {
+    .option('--install <model>', 'make the slots folder and put this model in it, if the device has none yet; then run')
+    .action(async ({ config: path, install }: { config: string; install?: string }, self: Command) => {
       const { platform, signal } = open(self);
       const { loadConfig, startAgent } = await platform.loadAgent();
       const config = await loadConfig(path);
@@ -19,6 +20,7 @@ export const addAgent: AddCommand = (program, open) => {
         agentVersion: platform.version,
         workerEntry: platform.workerEntry,
         log,
+        ...(install === undefined ? {} : { factoryModel: install }),
       });
       if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       await agent.stop();

@@ -1,6 +1,8 @@
 /** `mallorn create`. */
 
 import { type Command, Option } from 'commander';
+import { type BatchFlags, createBatch } from './batch-command.js';
+import { UsageError } from './failure.js';
 import { bytesText, countText, table } from './output.js';
 import type { PatchStats } from './platform.js';
 import { type AddCommand, integer, readKey, splitSource, withProgress } from './session.js';
@@ -41,8 +43,8 @@ export async function patchOptions(flags: PatchFlags) {
   };
 }
 
-interface CreateFlags extends PatchFlags {
-  readonly output: string;
+interface CreateFlags extends PatchFlags, BatchFlags {
+  readonly batch?: true;
   readonly source: boolean;
   readonly profile: 'gateway' | 'mcu';
 }
@@ -51,13 +53,23 @@ export const addCreate: AddCommand = (program, open) => {
   const command = program
     .command('create')
     .description('make a patch that turns SOURCE into TARGET')
-    .usage('SOURCE TARGET -o PATCH [options]\n       mallorn create --no-source TARGET -o PATCH [options]')
-    .argument('<files...>', 'SOURCE and TARGET')
-    .requiredOption('-o, --output <patch>', 'patch to write')
+    .usage(
+      'SOURCE TARGET -o PATCH [options]\n       mallorn create --no-source TARGET -o PATCH [options]\n       mallorn create --batch DIR_OLD DIR_NEW -o DIR [options]',
+    )
+    .argument('<files...>', 'SOURCE and TARGET, or folders of them')
+    .requiredOption('-o, --output <patch>', 'patch to write, or folder of patches')
     .option('--no-source', 'make a stand-alone patch: the whole target, compressed')
+    .option('--batch', 'a patch for each file of DIR_NEW, from the one of the same name in DIR_OLD')
+    .option('--concurrency <n>', 'with --batch: patches under way at a time (default: one a processor)', integer)
+    .option('--full', 'with --batch: stand-alone patches for files without an old version, which are skipped otherwise')
     .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'));
   addPatchFlags(command).action(async (files: string[], flags: CreateFlags, self: Command) => {
     const session = open(self);
+    checkBatchFlags(flags);
+    if (flags.batch === true) {
+      await createBatch(session, files, flags, { ...(await patchOptions(flags)), profile: flags.profile });
+      return;
+    }
     const [source, target] = splitSource(files, flags.source, 'TARGET');
     const options = { ...(await patchOptions(flags)), profile: flags.profile };
     const onWarning = (message: string): void => session.output.warning(message);
@@ -67,6 +79,13 @@ export const addCreate: AddCommand = (program, open) => {
     session.output.result({ output: flags.output, ...stats }, () => statsLines(flags.output, stats));
   });
 };
+
+function checkBatchFlags({ batch, source, concurrency, full }: CreateFlags): void {
+  if (batch === true && !source) throw new UsageError('--batch and --no-source exclude each other; see --full');
+  if (batch !== true && (concurrency !== undefined || full === true)) {
+    throw new UsageError('--concurrency and --full need --batch');
+  }
+}
 
 function statsLines(output: string, stats: PatchStats): string[] {
   const percent = ((100 * stats.patchSize) / Math.max(1, stats.targetSize)).toFixed(1);

@@ -34,7 +34,7 @@ export class Interrupted extends Error {
   readonly signal: NodeJS.Signals;
 
   constructor(signal: NodeJS.Signals) {
-    super(`interrupted by ${signal}; nothing was written`);
+    super(`interrupted by ${signal}; nothing unfinished was left behind`);
     this.signal = signal;
   }
 }

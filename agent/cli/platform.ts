@@ -7,6 +7,7 @@ export type Library = Pick<
   typeof node,
   | 'applyPatch'
   | 'createPatch'
+  | 'createPatches'
   | 'explainPatch'
   | 'fingerprint'
   | 'generateKeypair'
@@ -15,7 +16,15 @@ export type Library = Pick<
   | 'verifyPatch'
 >;
 
-export type { CallOptions, PatchExplanation, PatchInfo, PatchStats, Progress } from '../../targets/node/index.js';
+export type {
+  CallOptions,
+  PatchExplanation,
+  PatchInfo,
+  PatchOptions,
+  PatchPair,
+  PatchResult,
+  PatchStats,
+} from '../../targets/node/index.js';
 
 export interface Platform {
   readonly library: Library;

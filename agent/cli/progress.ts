@@ -1,10 +1,9 @@
 /** A progress bar on stderr, and only when that is a terminal: in a pipe nobody could make sense of it. */
 
 import { Presets, SingleBar } from 'cli-progress';
-import type { Progress } from './platform.js';
 
 export interface ProgressView {
-  readonly update: (progress: Progress) => void;
+  readonly update: (progress: { readonly phase: string; readonly done: number; readonly total: number }) => void;
   readonly stop: () => void;
 }
 

@@ -39,13 +39,14 @@ export const addPublish: AddCommand = (program, open) => {
   addPatchFlags(command).action(async (files: string[], flags: PublishFlags, self: Command) => {
     const session = open(self);
     const devices = flags.device ?? [];
+    const onWarning = (message: string): void => session.output.warning(message);
     if ((flags.mqtt === undefined) !== (devices.length === 0)) throw new UsageError('--mqtt and --device go together');
     // Loaded on demand, as is the MQTT client below: the other commands start faster without.
     const { publish } = await import('../publish.js');
     const result = await withProgress(session, async (call) =>
       publish({
         createPatch: (source, target, output, options) =>
-          session.platform.library.createPatch(source, target, output, { ...options, ...call }),
+          session.platform.library.createPatch(source, target, output, { ...options, ...call, onWarning }),
         model: flags.model,
         version: flags.version,
         olds: files.slice(0, -1),

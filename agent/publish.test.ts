@@ -1,0 +1,63 @@
+/** What a publisher is told when something is not there; that it publishes is for cli.test.ts and hil-tests. */
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { IoError } from '../core/errors.js';
+import { type PublishOptions, publish } from './publish.js';
+import { publishDesired } from './publish-desired.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'mallorn-publish-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const model = join(folder, 'model');
+writeFileSync(model, 'weights');
+
+const options: PublishOptions = {
+  createPatch: () => assert.fail('no patch is made'),
+  model: 'pose',
+  version: '2.0',
+  olds: [],
+  target: model,
+  outDir: join(folder, 'www'),
+  baseUrl: 'https://models.example/',
+  patch: {},
+};
+
+describe('publish', () => {
+  const missing = join(folder, 'missing');
+  for (const [name, changed] of [
+    ['a target that is missing', { target: missing }],
+    ['an old version that is missing', { olds: [missing] }],
+    ['a folder that cannot be made', { outDir: join(model, 'www') }],
+  ] as const) {
+    it(`of ${name} is an IoError that names it, and no document is written`, async () => {
+      const { target, outDir } = { ...options, ...changed };
+      const path = target === missing || 'olds' in changed ? missing : outDir;
+      await assert.rejects(publish({ ...options, ...changed }), (error) => {
+        assert.ok(error instanceof IoError, String(error));
+        assert.ok(error.message.includes(path), error.message);
+        return true;
+      });
+      assert.ok(!readdirSync(folder, { recursive: true, encoding: 'utf8' }).includes('www/desired.json'));
+    });
+  }
+});
+
+describe('publishDesired', () => {
+  it('to a broker that is not there is an IoError, without the password in its message', async () => {
+    const told = publishDesired({ url: 'mqtt://me:secret@127.0.0.1:1', devices: ['gw'], document: {} });
+    await assert.rejects(told, (error) => {
+      assert.ok(error instanceof IoError, String(error));
+      assert.match(error.message, /127\.0\.0\.1:1/);
+      assert.doesNotMatch(error.message, /secret/);
+      return true;
+    });
+  });
+
+  it('to a URL that is no broker’s, or a name that is no device’s, is a RangeError', async () => {
+    await assert.rejects(publishDesired({ url: 'broker', devices: ['gw'], document: {} }), RangeError);
+    await assert.rejects(publishDesired({ url: 'mqtt://127.0.0.1:1', devices: ['a/b'], document: {} }), RangeError);
+  });
+});
