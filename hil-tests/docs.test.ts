@@ -101,6 +101,7 @@ test('there is an example for everything the documented API does', () => {
   const code = examples.map((example) => example.code).join('');
   for (const name of [
     'createPatch',
+    'createPatches',
     'applyPatch',
     'verifyPatch',
     'patchInfo',

@@ -44,6 +44,23 @@ const large = handMadeUpdate({
   copySegments: 3,
   kinds: ['zstd', 'stored'],
 });
+const neural = handMadeUpdate({
+  ...mcu,
+  segmentBytes: 4096,
+  codedSegments: 7,
+  copySegments: 2,
+  kinds: ['neural', 'stored', 'neural'],
+  decodeClass: 0,
+});
+const mixed = handMadeUpdate({
+  profile: 'gateway',
+  frameBytes: 1024,
+  segmentBytes: 4096,
+  codedSegments: 6,
+  copySegments: 2,
+  kinds: ['neural', 'zstd'],
+  decodeClass: 1,
+});
 
 const SCENARIOS: readonly Scenario[] = [
   { name: '4 KiB blocks, bytes', part: { blockLength: 4096, writeAlign: 1, eraseValue: 0xff }, update: small },
@@ -63,6 +80,16 @@ const SCENARIOS: readonly Scenario[] = [
     name: '128 KiB blocks, erased to 0x00',
     part: { blockLength: 131072, writeAlign: 16, eraseValue: 0x00 },
     update: large,
+  },
+  {
+    name: '4 KiB blocks, 4-byte units, neural of class 0',
+    part: { blockLength: 4096, writeAlign: 4, eraseValue: 0xff },
+    update: neural,
+  },
+  {
+    name: '8 KiB blocks, 16-byte units, neural of class 1',
+    part: { blockLength: 8192, writeAlign: 16, eraseValue: 0xff },
+    update: mixed,
   },
 ];
 
@@ -138,15 +165,19 @@ describe('an update resumes to the same bytes after a cut', () => {
     });
   }
 
-  test('at every flash operation of a patch by the real encoder, for both profiles', async () => {
-    const part: Part = { blockLength: 4096, writeAlign: 4, eraseValue: 0xff };
-    for (const profile of ['mcu', 'gateway'] as const) {
-      const scenario = { name: `encoded for ${profile}`, part, update: await encodedUpdate(profile, 130_000) };
-      const ideal = undisturbed(scenario);
-      for (let operation = 0; operation < ideal.operations; operation++)
-        cutOnce(scenario, ideal, operation, KINDS[operation % 3]!);
-    }
-  });
+  for (const codec of ['zstd', 'neural'] as const) {
+    test(`at every flash operation of a ${codec} patch by the real encoder, for both profiles`, () => {
+      const part: Part = { blockLength: 4096, writeAlign: 4, eraseValue: 0xff };
+      for (const profile of ['mcu', 'gateway'] as const) {
+        const update = encodedUpdate(profile, 130_000, codec === 'neural');
+        assert.equal(update.header.codec, codec);
+        const scenario = { name: `encoded for ${profile}`, part, update };
+        const ideal = undisturbed(scenario);
+        for (let operation = 0; operation < ideal.operations; operation++)
+          cutOnce(scenario, ideal, operation, KINDS[operation % 3]!);
+      }
+    });
+  }
 });
 
 describe('an update resumes to the same bytes after several cuts', () => {

@@ -10,7 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { getQuickJS, type QuickJSContext } from 'quickjs-emscripten';
+import type { Profile } from '../core/limits.js';
 import { createPatch } from '../targets/node/create-patch.js';
+import { explainPatch } from '../targets/node/explain-patch.js';
 import { publicKeyOfSeed } from '../targets/node/hashing.js';
 import { Task } from '../targets/node/task.js';
 import { repoRoot } from './support/paths.js';
@@ -35,17 +37,17 @@ function models(): { source: Uint8Array; target: Uint8Array } {
   return { source, target };
 }
 
-async function makePatch(): Promise<Uint8Array> {
+async function makePatch(neural = false, profile: Profile = 'mcu'): Promise<Uint8Array> {
   const { source, target } = models();
   const output = join(folder, 'patch');
-  const task = new Task(new Int32Array(new SharedArrayBuffer(4)), () => {});
   await createPatch(
     {
       source,
       target,
       output,
       level: 19,
-      profile: 'mcu',
+      neural,
+      profile,
       privateKey,
       family: '',
       deviceClass: '',
@@ -53,9 +55,13 @@ async function makePatch(): Promise<Uint8Array> {
       minimumCounter: 0,
       createdAt: null,
     },
-    task,
+    quietTask(),
   );
   return new Uint8Array(readFileSync(output));
+}
+
+function quietTask(): Task {
+  return new Task(new Int32Array(new SharedArrayBuffer(4)), () => {});
 }
 
 /** Flash in the engine's own memory, strict about erase before program. */
@@ -80,8 +86,8 @@ const host = {
   slot,
   journal: nor(4096, 2),
 };
-function run(patch, key) {
-  const update = mallorn.openUpdate(host, { trustedKeys: [key], maxBufferBytes: 65536 });
+function run(patch, key, maxBufferBytes) {
+  const update = mallorn.openUpdate(host, { trustedKeys: [key], maxBufferBytes });
   let at = 0;
   for (;;) {
     const result = update.push(patch.subarray(at, Math.min(at + 512, patch.length)));
@@ -98,6 +104,7 @@ async function applyInQuickJs(
   source: Uint8Array,
   patch: Uint8Array,
   key: Uint8Array,
+  maxBufferBytes = 65536,
 ): Promise<{ error: string | null; slot: Uint8Array }> {
   const runtime = (await getQuickJS()).newRuntime();
   runtime.setMemoryLimit(HEAP_LIMIT_BYTES);
@@ -108,8 +115,8 @@ async function applyInQuickJs(
     }
     evaluate(vm, readFileSync(join(repoRoot, 'dist/mallorn.qjs.js'), 'utf8'));
     evaluate(vm, HOST);
-    const call =
-      "try { run(new Uint8Array(patchBuffer), new Uint8Array(keyBuffer)); '' } catch (e) { e.name + ' ' + e.code + ': ' + e.message }";
+    const run = `run(new Uint8Array(patchBuffer), new Uint8Array(keyBuffer), ${maxBufferBytes})`;
+    const call = `try { ${run}; '' } catch (e) { e.name + ' ' + e.code + ': ' + e.message }`;
     const error = evaluate(vm, call);
     evaluate(vm, 'globalThis.slotBuffer = slot.bytes.buffer; 0');
     const slot = vm
@@ -131,6 +138,23 @@ test('a signed patch applies inside QuickJS, byte for byte, under a heap limit',
   const { error, slot } = await applyInQuickJs(source, await makePatch(), publicKey);
   assert.equal(error, null);
   assert.deepEqual(sha256(slot.subarray(0, target.length)), sha256(target));
+});
+
+test('a signed neural patch applies inside QuickJS, byte for byte, under the same heap limit', async () => {
+  const { source, target } = models();
+  const patch = await makePatch(true);
+  const { segments } = explainPatch({ patch, source }, quietTask());
+  assert.ok(segments.some(({ kind }) => kind === 'neural'));
+  const { error, slot } = await applyInQuickJs(source, patch, publicKey);
+  assert.equal(error, null);
+  assert.deepEqual(sha256(slot.subarray(0, target.length)), sha256(target));
+});
+
+test('inside QuickJS a neural patch for gateways is refused before the slot is touched', async () => {
+  const { source } = models();
+  const { error, slot } = await applyInQuickJs(source, await makePatch(true, 'gateway'), publicKey, 64 << 20);
+  assert.match(error ?? '', /^InvalidPatch UNSUPPORTED_CODEC: decode class/);
+  assert.ok(slot.every((byte) => byte === 0xff));
 });
 
 test('inside QuickJS a patch by another signer writes nothing', async () => {

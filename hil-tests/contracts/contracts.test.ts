@@ -5,11 +5,18 @@ import { join } from 'node:path';
 import { MemorySource } from '../../core/memory-source.js';
 import { type EraseMode, FileFlash } from '../../targets/node/file-flash.js';
 import { FileSource } from '../../targets/node/file-source.js';
+import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
+import { createCompressor } from '../../targets/node/zstd-compressor.js';
+import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
+import * as portable from '../../targets/quickjs/portable.js';
 import { FlashRegion } from '../../targets/sim/flash-region.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
 import { byteSourceContract } from './byte-source-contract.js';
+import { decompressorContract } from './decompressor-contract.js';
 import { flashContract } from './flash-contract.js';
+import { hasherContract } from './hasher-contract.js';
+import { signatureVerifierContract } from './signature-verifier-contract.js';
 import { slotStoreContract } from './slot-store-contract.js';
 
 const KIB = 1024;
@@ -60,6 +67,15 @@ byteSourceContract('FileSource', (bytes) => {
   };
   return { source, dispose };
 });
+
+hasherContract('NodeHasher', () => new NodeHasher());
+hasherContract('PortableHasher', () => new portable.PortableHasher());
+
+signatureVerifierContract('NodeSignatureVerifier', () => new NodeSignatureVerifier());
+signatureVerifierContract('PortableVerifier', () => new portable.PortableVerifier());
+
+decompressorContract('WebAssembly', createDecompressor, createCompressor());
+decompressorContract('portable', portable.createDecompressor, createCompressor());
 
 slotStoreContract('SlotDirectory', () => {
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));

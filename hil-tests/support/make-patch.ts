@@ -1,6 +1,6 @@
 /**
- * Makes real patches without the WASM encoder: zstd blocks are written raw, everything else is the production encoder.
- * For tests of what happens to a patch, not of how small it is.
+ * Makes real patches from bytes in memory, taken as plain bytes: the production encoder, except that zstd blocks are written raw
+ * unless a compressor is given. For tests of what happens to a patch, not of how small it is.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { PatchRequest } from '../../agent/publish.js';
@@ -8,7 +8,7 @@ import { encodeBody, type Spool } from '../../core/diff/encode-body.js';
 import { writePatch } from '../../core/diff/write-patch.js';
 import { PROFILES } from '../../core/limits.js';
 import { MemorySource } from '../../core/memory-source.js';
-import type { Compressor } from '../../core/ports.js';
+import type { Compressor, Signer } from '../../core/ports.js';
 import { NodeHasher, NodeSigner, publicKeyOfSeed } from '../../targets/node/hashing.js';
 
 const MAX_BLOCK_BYTES = 131072;
@@ -46,26 +46,37 @@ class MemorySpool implements Spool {
 
 export type PatchOptions = Partial<PatchRequest>;
 
+export interface EncoderOptions {
+  readonly compressor?: Compressor;
+  /** Default 3. */
+  readonly level?: number;
+  /** In place of a private key. */
+  readonly signer?: Signer;
+}
+
 /** `source` null makes a stand-alone patch. */
-export function makePatch(source: Uint8Array | null, target: Uint8Array, options: PatchOptions = {}): Uint8Array {
-  const profile = options.profile ?? 'gateway';
+export function makePatch(
+  source: Uint8Array | null,
+  target: Uint8Array,
+  options: PatchOptions & EncoderOptions = {},
+): Uint8Array {
+  const { profile = 'gateway', level = 3, compressor = rawBlocks, privateKey, neural = false } = options;
   const from = source === null ? null : new MemorySource(source);
   const spool = new MemorySpool();
   const targetLayout = { format: 'Binary', tensors: [], warning: null } as const;
-  const shared = { source: from, target: new MemorySource(target), profile, level: 3 };
-  const body = encodeBody({ ...shared, targetLayout, bases: [], compressor: rawBlocks, spool });
+  const shared = { source: from, target: new MemorySource(target), profile, level, neural };
+  const body = encodeBody({ ...shared, targetLayout, bases: [], compressor, spool });
   const out: Uint8Array[] = [];
   writePatch({
     header: {
       ...body,
       format: 'Binary',
-      codec: 'zstd',
-      level: 3,
+      codec: neural ? 'neural' : 'zstd',
+      level,
       profile,
       standalone: from === null,
       frameBytes: PROFILES[profile].frameBytes,
       segmentBytes: PROFILES[profile].segmentBytes,
-      contextBytes: 0,
       sourceSize: source?.length ?? 0,
       targetSize: target.length,
       sourceHash: source === null ? new Uint8Array(32) : sha256(source),
@@ -78,7 +89,7 @@ export function makePatch(source: Uint8Array | null, target: Uint8Array, options
       priors: new Uint8Array(0),
     },
     spool,
-    signer: options.privateKey === undefined ? null : new NodeSigner(options.privateKey),
+    signer: options.signer ?? (privateKey === undefined ? null : new NodeSigner(privateKey)),
     hasher: new NodeHasher(),
     write: (bytes) => out.push(bytes.slice()),
   });

@@ -1,22 +1,18 @@
 /** Updates for the power-cut tests: one spelled out, of every op and segment kind, and one by the real encoder. */
 
 import type { Update } from '../../core/apply/flash-rig.test.js';
-import { encodeBody, type Spool } from '../../core/diff/encode-body.js';
 import { copy, delta, literal, type Piece } from '../../core/diff/pieces.js';
-import { writePatch } from '../../core/diff/write-patch.js';
-import { PROFILES, type Profile } from '../../core/limits.js';
-import { MemorySource } from '../../core/memory-source.js';
+import type { Profile } from '../../core/limits.js';
 import {
   type BuiltPatch,
   buildPatch,
   describePatch,
   noise,
   type PlannedSegment,
-  sha256,
   testSigner,
 } from '../../core/patch/build-patch.test.js';
-import { NodeHasher } from '../../targets/node/hashing.js';
 import { createCompressor } from '../../targets/node/zstd-compressor.js';
+import { makePatch } from './make-patch.js';
 
 const SIGNER = testSigner(7);
 
@@ -27,7 +23,9 @@ export interface HandMade {
   /** Coded segments, behind a copy of `copySegments` segments' length. The last one is cut short. */
   readonly codedSegments: number;
   readonly copySegments: number;
-  readonly kinds: readonly ('stored' | 'zstd')[];
+  readonly kinds: readonly ('stored' | 'zstd' | 'neural')[];
+  /** Of a neural patch; absent where the codec is zstd. */
+  readonly decodeClass?: 0 | 1;
 }
 
 /** Signed. COPY, DELTA of every element type and LITERAL in each coded segment. */
@@ -38,6 +36,7 @@ export function handMadeUpdate({
   codedSegments,
   copySegments,
   kinds,
+  decodeClass,
 }: HandMade): Update {
   const copied = copySegments * segmentBytes;
   const targetSize = copied + codedSegments * segmentBytes - 77;
@@ -57,7 +56,7 @@ export function handMadeUpdate({
     const rest = length - 3 * quarter;
     const pieces: Piece[] = [
       copy(quarter, at + 3),
-      delta(quarter, i * 16, i % 5),
+      delta(quarter, i * 16, i % 7),
       literal(quarter, i % 3),
       literal(rest),
     ];
@@ -65,25 +64,10 @@ export function handMadeUpdate({
     segments.push({ kind, pieces });
     at += length;
   }
-  const header = { profile, segmentBytes, frameBytes, versionCounter: 3, minimumCounter: 2 };
+  const codec = decodeClass === undefined ? {} : ({ codec: 'neural', decodeClass } as const);
+  const header = { profile, segmentBytes, frameBytes, versionCounter: 3, minimumCounter: 2, ...codec };
   const built = buildPatch({ source, target, segments, signers: [SIGNER], header });
   return { ...built, source, target, trustedKeys: [SIGNER.publicKey] };
-}
-
-class BufferSpool implements Spool {
-  private bytes = new Uint8Array(0);
-
-  get size(): number {
-    return this.bytes.length;
-  }
-
-  append(more: Uint8Array): void {
-    this.bytes = new Uint8Array([...this.bytes, ...more]);
-  }
-
-  read(offset: number, into: Uint8Array): void {
-    into.set(this.bytes.subarray(offset, offset + into.length));
-  }
 }
 
 export interface Pair {
@@ -91,56 +75,19 @@ export interface Pair {
   /** null: stand-alone. */
   readonly source: Uint8Array | null;
   readonly target: Uint8Array;
+  readonly neural?: boolean;
 }
 
 /** A model-like change as the encoder codes it: most bytes alike, a run inserted, a run new. */
-export async function encodedUpdate(profile: Profile, targetSize: number): Promise<Update> {
+export function encodedUpdate(profile: Profile, targetSize: number, neural = false): Update {
   const { source, target } = modelPair(targetSize);
-  return { ...(await encodedPatch({ profile, source, target })), source, target, trustedKeys: [SIGNER.publicKey] };
+  return { ...encodedPatch({ profile, source, target, neural }), source, target, trustedKeys: [SIGNER.publicKey] };
 }
 
 /** What the encoder makes of two files as plain bytes. Signed. */
-export async function encodedPatch({ profile, source, target }: Pair): Promise<BuiltPatch> {
-  const spool = new BufferSpool();
-  const body = encodeBody({
-    source: source === null ? null : new MemorySource(source),
-    target: new MemorySource(target),
-    targetLayout: { format: 'Binary', tensors: [], warning: null },
-    bases: [],
-    profile,
-    level: 19,
-    compressor: await createCompressor(),
-    spool,
-  });
-  const parts: Uint8Array[] = [];
-  writePatch({
-    header: {
-      ...body,
-      format: 'Binary',
-      codec: 'zstd',
-      level: 19,
-      profile,
-      standalone: source === null,
-      frameBytes: PROFILES[profile].frameBytes,
-      segmentBytes: PROFILES[profile].segmentBytes,
-      contextBytes: 0,
-      sourceSize: source?.length ?? 0,
-      targetSize: target.length,
-      sourceHash: source === null ? new Uint8Array(32) : sha256(source),
-      targetHash: sha256(target),
-      versionCounter: 1,
-      minimumCounter: 0,
-      createdAt: null,
-      family: '',
-      deviceClass: '',
-      priors: new Uint8Array(0),
-    },
-    spool,
-    signer: SIGNER,
-    hasher: new NodeHasher(),
-    write: (bytes) => parts.push(bytes.slice()),
-  });
-  return describePatch(new Uint8Array(Buffer.concat(parts)));
+export function encodedPatch({ profile, source, target, neural = false }: Pair): BuiltPatch {
+  const options = { profile, level: 19, neural, compressor: createCompressor(), signer: SIGNER, versionCounter: 1 };
+  return describePatch(makePatch(source, target, options));
 }
 
 function modelPair(targetSize: number): { source: Uint8Array; target: Uint8Array } {

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 
@@ -47,18 +48,21 @@ export class PatchServer {
   private readonly server: Server;
   private readonly load: (name: string) => Promise<Uint8Array | null>;
 
-  private constructor(server: Server, load: (name: string) => Promise<Uint8Array | null>) {
+  private constructor(server: Server, scheme: string, load: (name: string) => Promise<Uint8Array | null>) {
     this.server = server;
     this.load = load;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    this.url = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   }
 
-  /** Serves a folder's files, or bytes by name. */
-  static async start(content: string | ReadonlyMap<string, Uint8Array>): Promise<PatchServer> {
+  /** Serves a folder's files, or bytes by name; over HTTPS where a certificate is given, in PEM. */
+  static async start(
+    content: string | ReadonlyMap<string, Uint8Array>,
+    tls?: { readonly cert: string; readonly key: string },
+  ): Promise<PatchServer> {
     const load = typeof content === 'string' ? fromFolder(content) : async (name: string) => content.get(name) ?? null;
-    const server = createServer();
+    const server = tls === undefined ? createServer() : createTlsServer({ ...tls });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const patchServer = new PatchServer(server, load);
+    const patchServer = new PatchServer(server, tls === undefined ? 'http' : 'https', load);
     server.on('request', (request, response) => void patchServer.answer(request, response));
     return patchServer;
   }
