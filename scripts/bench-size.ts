@@ -1,7 +1,7 @@
 /**
- * `npm run bench:size -- DIR [--level N] [--profile gateway|mcu] [--only TEXT]`: our patch for every pair in DIR beside what other
- * tools make of it (DIR/baseline.md). DIR has the layout of the shared model pairs: manifest.json, NAME/old.EXT, NAME/new.EXT.
- * Every patch is applied and compared, every size read from the file. Prints a table and, last, one JSON line.
+ * `npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--only TEXT]`: our patch for every pair in DIR beside
+ * what other tools make of it (DIR/baseline.md). DIR has the layout of the shared model pairs: manifest.json, NAME/old.EXT,
+ * NAME/new.EXT. Every patch is applied and compared, every size read from the file. Prints a table and, last, one JSON line.
  */
 
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { PROFILES, type Profile } from '../core/limits.js';
 import { HASH_BYTES } from '../core/patch/frames.js';
 import { FIXED_HEADER_BYTES } from '../core/patch/header.js';
-import { applyPatch, createPatch, patchInfo } from '../targets/node/index.js';
+import { applyPatch, createPatch } from '../targets/node/index.js';
 
 interface Pair {
   readonly name: string;
@@ -19,9 +19,25 @@ interface Pair {
   readonly what_changed: string;
 }
 
-/** Tools of baseline.md that take two files, and the column each has there. */
-const TOOLS = { bsdiff: 'bsdiff', xdelta3: 'xdelta3 -9 lzma', patchFrom: 'zstd -19 --patch-from' } as const;
-type Tool = keyof typeof TOOLS;
+/** Columns of baseline.md: what each tool makes of the new file, alone or given the old one. */
+const TOOLS = [
+  'zstd -19',
+  'xz -9e',
+  'brotli -q11',
+  'bsdiff',
+  'xdelta3 -9 lzma',
+  'zstd -19 --patch-from',
+  'hdiffz zlib',
+  'hdiffz lzma2',
+  'hdiffz zstd',
+  'XOR+zstd -19',
+  'XOR+xz -9e',
+];
+/** The delta tools that every distribution has. */
+const COMMON_TOOLS = ['bsdiff', 'xdelta3 -9 lzma', 'zstd -19 --patch-from'];
+
+/** Bytes by tool; a tool that could not be used on a pair is missing. */
+type Baseline = ReadonlyMap<string, number>;
 
 interface Row {
   readonly pair: string;
@@ -30,9 +46,12 @@ interface Row {
   readonly patchBytes: number;
   /** Header, and one hash a frame but the last: what a patch costs before it says anything. */
   readonly overheadBytes: number;
-  readonly others: Readonly<Record<Tool, number>>;
-  readonly bestOther: number;
-  /** (patchBytes - overheadBytes) / bestOther. */
+  /** Best of bsdiff, xdelta3 and zstd --patch-from, and best of all tools in the table. */
+  readonly bestCommon: number;
+  readonly best: number;
+  readonly bestTool: string;
+  /** (patchBytes - overheadBytes) / bestCommon, and / best. */
+  readonly ratioCommon: number;
   readonly ratio: number;
   readonly createMs: number;
 }
@@ -40,6 +59,7 @@ interface Row {
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    neural: { type: 'boolean', default: false },
     level: { type: 'string', default: '19' },
     profile: { type: 'string', default: 'gateway' },
     only: { type: 'string', default: '' },
@@ -48,14 +68,17 @@ const { values, positionals } = parseArgs({
 
 async function main(folder: string): Promise<void> {
   const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as Pair[];
-  const baseline = readBaseline(join(folder, 'baseline.md'));
+  const baselines = readBaselines(join(folder, 'baseline.md'));
   const scratch = mkdtempSync(join(tmpdir(), 'mallorn-bench-'));
+  console.log(
+    `${'pair'.padEnd(34)}${['new', 'common best', 'best of all', 'mallorn', 'ratio', 'of all'].map((h) => h.padStart(12)).join('')}`,
+  );
   try {
     const rows: Row[] = [];
     for (const pair of manifest.filter(({ name }) => name.includes(values.only))) {
-      const others = baseline.get(pair.name);
-      if (others === undefined) continue;
-      const row = await measure(folder, scratch, pair, others);
+      const baseline = baselines.get(pair.name);
+      if (baseline === undefined) continue;
+      const row = await measure(folder, scratch, pair, baseline);
       rows.push(row);
       print(row);
     }
@@ -65,96 +88,95 @@ async function main(folder: string): Promise<void> {
   }
 }
 
-async function measure(folder: string, scratch: string, pair: Pair, others: Row['others']): Promise<Row> {
+async function measure(folder: string, scratch: string, pair: Pair, baseline: Baseline): Promise<Row> {
   const source = join(folder, pair.name, `old.${pair.format}`);
   const target = join(folder, pair.name, `new.${pair.format}`);
   const patch = join(scratch, 'patch');
   const output = join(scratch, 'output');
   const profile = values.profile as Profile;
   const started = performance.now();
-  await createPatch(source, target, patch, { compressionLevel: Number(values.level), profile });
+  await createPatch(source, target, patch, { compressionLevel: Number(values.level), profile, neural: values.neural });
   const createMs = performance.now() - started;
   await applyPatch(source, patch, output);
   if (!readFileSync(output).equals(readFileSync(target))) throw new Error(`${pair.name}: the applied patch differs`);
   const patchBytes = statSync(patch).size;
-  const { frameBytes } = PROFILES[profile];
   const header = FIXED_HEADER_BYTES + HASH_BYTES + 1;
-  const frames = Math.ceil((patchBytes - header) / frameBytes);
+  const frames = Math.ceil((patchBytes - header) / PROFILES[profile].frameBytes);
   const overheadBytes = header + Math.max(0, frames - 1) * HASH_BYTES;
-  const bestOther = Math.min(...Object.values(others));
-  const ratio = (patchBytes - overheadBytes) / bestOther;
-  const { targetSize } = await patchInfo(patch);
+  const bestCommon = Math.min(...COMMON_TOOLS.map((tool) => baseline.get(tool) ?? Number.POSITIVE_INFINITY));
+  const [bestTool, best] = [...baseline].reduce((a, b) => (b[1] < a[1] ? b : a));
   return {
     pair: pair.name,
     group: pair.what_changed,
-    newBytes: targetSize,
+    newBytes: statSync(target).size,
     patchBytes,
     overheadBytes,
-    others,
-    bestOther,
-    ratio,
+    bestCommon,
+    best,
+    bestTool,
+    ratioCommon: (patchBytes - overheadBytes) / bestCommon,
+    ratio: (patchBytes - overheadBytes) / best,
     createMs,
   };
 }
 
-function readBaseline(path: string): Map<string, Row['others']> {
-  const rows = new Map<string, Row['others']>();
+function readBaselines(path: string): Map<string, Baseline> {
+  const baselines = new Map<string, Baseline>();
   let columns: string[] = [];
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     const cells = line.split('|').map((cell) => cell.trim());
     if (cells[1] === 'pair') columns = cells;
     const name = /^(.+)\.\w+$/.exec(cells[1] ?? '')?.[1];
-    if (name === undefined || columns.length === 0) continue;
-    const bytes = (tool: Tool) => Number(/\d+/.exec(cells[columns.indexOf(TOOLS[tool])] ?? '')?.[0]);
-    rows.set(name, { bsdiff: bytes('bsdiff'), xdelta3: bytes('xdelta3'), patchFrom: bytes('patchFrom') });
+    if (name === undefined) continue;
+    const figures = TOOLS.map((tool) => [tool, Number(/\d+/.exec(cells[columns.indexOf(tool)] ?? '')?.[0])] as const);
+    baselines.set(name, new Map(figures.filter(([, bytes]) => bytes > 0)));
   }
-  return rows;
+  return baselines;
 }
 
 function print(row: Row): void {
-  if (!printedHead) {
-    console.log(
-      `${'pair'.padEnd(34)}${['new', 'bsdiff', 'xdelta3', 'patch-from', 'mallorn', 'ratio'].map((h) => h.padStart(11)).join('')}`,
-    );
-    printedHead = true;
-  }
-  const { bsdiff, xdelta3, patchFrom } = row.others;
-  const cells = [row.newBytes, bsdiff, xdelta3, patchFrom, row.patchBytes].map((n) => String(n).padStart(11));
-  console.log(`${row.pair.padEnd(34)}${cells.join('')}${row.ratio.toFixed(3).padStart(11)}`);
+  const bytes = [row.newBytes, row.bestCommon, row.best, row.patchBytes].map((n) => String(n).padStart(12));
+  const ratios = [row.ratioCommon, row.ratio].map((ratio) => ratio.toFixed(3).padStart(12));
+  console.log(`${row.pair.padEnd(34)}${bytes.join('')}${ratios.join('')}`);
 }
-let printedHead = false;
 
 function summarise(rows: readonly Row[]): void {
   const groups = [...new Set(rows.map(({ group }) => group))].map((group) => {
-    const ratios = rows.filter((row) => row.group === group).map(({ ratio }) => ratio);
-    return {
-      group,
-      pairs: ratios.length,
-      geometricMean: geometricMean(ratios),
-      median: median(ratios),
-      worst: Math.max(...ratios),
-    };
+    const members = rows.filter((row) => row.group === group);
+    const common = statistics(members.map(({ ratioCommon }) => ratioCommon));
+    return { group, pairs: members.length, common, all: statistics(members.map(({ ratio }) => ratio)) };
   });
-  console.log('\n(mallorn - header - frame hashes) / best of bsdiff, xdelta3, zstd --patch-from, per pair');
-  for (const { group, pairs, geometricMean: mean, median: middle, worst } of groups) {
-    const figures = `geometric mean ${mean.toFixed(3)}  median ${middle.toFixed(3)}  worst ${worst.toFixed(3)}`;
+  console.log('\n(mallorn - header - frame hashes) / best other tool, per pair: geometric mean, median, worst');
+  for (const { group, pairs, common, all } of groups) {
+    const figures = `of bsdiff, xdelta3, patch-from: ${show(common)}   of all: ${show(all)}`;
     console.log(`${group.padEnd(48)}${String(pairs).padStart(3)} pairs  ${figures}`);
   }
-  console.log(JSON.stringify({ level: Number(values.level), profile: values.profile, groups, rows }));
+  const { level, profile, neural } = values;
+  console.log(JSON.stringify({ level: Number(level), profile, neural, groups, rows }));
 }
 
-function geometricMean(ratios: readonly number[]): number {
-  return Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+interface Statistics {
+  readonly geometricMean: number;
+  readonly median: number;
+  readonly worst: number;
 }
 
-function median(ratios: readonly number[]): number {
+function statistics(ratios: readonly number[]): Statistics {
   const sorted = [...ratios].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return {
+    geometricMean: Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length),
+    median: sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2,
+    worst: sorted.at(-1)!,
+  };
+}
+
+function show({ geometricMean, median, worst }: Statistics): string {
+  return `${geometricMean.toFixed(3)} ${median.toFixed(3)} ${worst.toFixed(3)}`;
 }
 
 const [folder] = positionals;
 if (folder === undefined) {
-  console.error('usage: npm run bench:size -- DIR [--level N] [--profile gateway|mcu] [--only TEXT]');
+  console.error('usage: npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--only TEXT]');
   process.exitCode = 2;
 } else await main(folder);

@@ -1,5 +1,5 @@
 /**
- * `npm run demo [-- OLD NEW] [-- --json]`: a gateway updates a model. An MQTT broker and an HTTP server start on loopback, the
+ * `npm run demo [-- OLD NEW] [-- --neural] [-- --json]`: a gateway updates a model. An MQTT broker and an HTTP server start on loopback, the
  * production agent runs as a process of its own, a signed patch brings it from one version to the next, and three patches
  * that must be refused are. Every number printed is counted where it happened.
  */
@@ -20,7 +20,7 @@ import { trainDemoPair } from './demo-model/index.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false } },
+  options: { json: { type: 'boolean', default: false }, neural: { type: 'boolean', default: false } },
 });
 const cliPath = join(dirname(fileURLToPath(import.meta.url)), '..', 'cli.js');
 const say = values.json ? () => {} : (line: string) => console.log(line);
@@ -35,6 +35,9 @@ interface Models {
 
 function loadModels(): Models {
   const [old, now] = positionals;
+  if (positionals.length !== 0 && positionals.length !== 2) {
+    throw new Error(`expected OLD and NEW, or neither, got ${positionals.length} files`);
+  }
   if (old === undefined || now === undefined) {
     say('Training a gesture model on generated data, and fine-tuning it on new users ...');
     const { accuracy, ...models } = trainDemoPair(1);
@@ -97,7 +100,7 @@ async function run(
     target: v2Path,
     outDir: www,
     baseUrl: server.url,
-    patch: { privateKey: keys.privateKey, compressionLevel: 19 },
+    patch: { privateKey: keys.privateKey, compressionLevel: 19, neural: values.neural },
   });
   const [file] = files;
   if (file === undefined) throw new Error('OLD and NEW are the same file: there is nothing to update');
@@ -178,4 +181,10 @@ function withPatch(desired: DesiredDocument, url: string, size: number): Desired
   return { ...desired, patches: desired.patches.map((patch) => ({ ...patch, url, size })) };
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  // Such as a file that is not there: what people need of it is the sentence.
+  console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -11,6 +11,8 @@ import type { EmbeddedBroker } from '../../hil-tests/support/embedded-broker.js'
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
 
 const STATE_TIMEOUT_MS = 20_000;
+/** On top of it, for models of any size: far less than any machine hashes and writes. */
+const BYTES_PER_MS = 2_000;
 const ENDS: readonly Reported['status'][] = ['up_to_date', 'refused', 'failed'];
 
 export interface DeviceOptions {
@@ -30,9 +32,11 @@ export class Device {
   private readonly home: string;
   private readonly slots: string;
   private readonly child: ChildProcess;
+  private readonly timeoutMs: number;
 
   constructor({ name, folder, broker, installed, trustedKey, cliPath }: DeviceOptions) {
     this.name = name;
+    this.timeoutMs = STATE_TIMEOUT_MS + Math.ceil(installed.length / BYTES_PER_MS);
     this.broker = broker;
     const home = join(folder, name);
     this.home = home;
@@ -61,7 +65,7 @@ export class Device {
     const topic = deviceTopics('mallorn/v1', this.name).reported;
     const accept = (payload: string) => ENDS.includes((JSON.parse(payload) as Reported).status);
     try {
-      return JSON.parse(await this.broker.waitFor(topic, accept, STATE_TIMEOUT_MS)) as Reported;
+      return JSON.parse(await this.broker.waitFor(topic, accept, this.timeoutMs)) as Reported;
     } catch (error) {
       console.error(readFileSync(join(this.home, 'agent.log'), 'utf8'));
       throw error;
