@@ -176,6 +176,27 @@ describe('the way of a patch', () => {
     assert.deepEqual(new Uint8Array(readFileSync(at('fresh'))), noise(100, 6));
   });
 
+  test('create --neural, for gateways and microcontrollers', async () => {
+    for (const profile of ['gateway', 'mcu']) {
+      const created = await mallorn(
+        'create',
+        'source.bin',
+        'target.bin',
+        '-o',
+        'n.mlrn',
+        '--neural',
+        '--profile',
+        profile,
+      );
+      assert.deepEqual([created.code, created.stderr], [0, '']);
+      const { document: info } = await json('info', 'n.mlrn');
+      assert.deepEqual([info['compression'], info['neural'], info['profile']], ['neural', true, profile]);
+      assert.equal((await mallorn('verify', 'source.bin', 'n.mlrn')).code, 0);
+      assert.equal((await mallorn('apply', 'source.bin', 'n.mlrn', '-o', 'n.out')).code, 0);
+      assert.deepEqual(new Uint8Array(readFileSync(at('n.out'))), target);
+    }
+  });
+
   test('sign', async () => {
     assert.equal((await mallorn('sign', 'unsigned.mlrn', '--key', 'our.key', '-o', 'resigned.mlrn')).code, 0);
     assert.deepEqual(readFileSync(at('resigned.mlrn')), readFileSync(at('signed.mlrn')));

@@ -5,7 +5,7 @@
 import { Applier } from '../core/apply/applier.js';
 import { FlashTarget } from '../core/apply/flash-target.js';
 import { Journal } from '../core/apply/journal.js';
-import { createByteModel } from '../core/codec/mixed-models.js';
+import { createMixedModels } from '../core/codec/mixed-models.js';
 import { InvalidPatch, IoError, invariant, TargetHashMismatch } from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import type { PatchHeader } from '../core/patch/header.js';
@@ -66,7 +66,7 @@ export class UpdateSession {
       hasher,
       verifier,
       decompressor,
-      byteModel: createByteModel,
+      mixedModels: createMixedModels,
       trustedKeys: rules.trustedKeys,
       policy: {
         maxBufferBytes: rules.maxBufferBytes,

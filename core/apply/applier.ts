@@ -7,7 +7,7 @@
  */
 
 import { equalBytes } from '../bytes.js';
-import { type ByteModelFactory, NeuralRunner } from '../codec/neural-runner.js';
+import { type MixedModelsFactory, NeuralRunner } from '../codec/neural-runner.js';
 import { OpRunner } from '../codec/op-runner.js';
 import { InvalidPatch, invariant, SourceHashMismatch, TargetHashMismatch } from '../errors.js';
 import { toHex } from '../hex.js';
@@ -45,7 +45,7 @@ export interface ApplierOptions {
   /** null on devices built without zstd. */
   readonly decompressor: Decompressor | null;
   /** Absent from devices that take the neural codec in its microcontroller class alone. */
-  readonly byteModel?: ByteModelFactory;
+  readonly mixedModels?: MixedModelsFactory;
   /** Ed25519 public keys, one of which must have signed; empty means that signatures are not looked at. */
   readonly trustedKeys: readonly Uint8Array[];
   readonly policy: ApplyPolicy;
@@ -250,7 +250,7 @@ export class Applier {
     const parsed = parseHeader(header);
     const decoders = {
       zstd: this.options.decompressor !== null,
-      neuralClass: this.options.byteModel === undefined ? 0 : 1,
+      neuralClass: this.options.mixedModels === undefined ? 0 : 1,
     };
     checkPolicy(parsed, policy, this.options.source, decoders, trustedKeys.length > 0);
     this.parsed = parsed;
@@ -298,7 +298,7 @@ export class Applier {
       io: this.io,
       contexts: this.contexts,
       history: this.plain,
-      byteModel: decodeClass === 0 ? null : (this.options.byteModel ?? null),
+      mixedModels: decodeClass === 0 ? null : (this.options.mixedModels ?? null),
     });
   }
 

@@ -8,7 +8,7 @@ import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
 import { FlashRegion } from '../../targets/sim/flash-region.js';
 import { type NorGeometry, SimFlash } from '../../targets/sim/nor-flash.js';
-import { createByteModel } from '../codec/mixed-models.js';
+import { createMixedModels } from '../codec/mixed-models.js';
 import { MemorySource } from '../memory-source.js';
 import { type BuiltPatch, noise } from '../patch/build-patch.test.js';
 import { HASH_BYTES } from '../patch/frames.js';
@@ -88,7 +88,7 @@ export class FlashRig {
       hasher,
       verifier: new NodeSignatureVerifier(),
       decompressor: createDecompressor(),
-      byteModel: createByteModel,
+      mixedModels: createMixedModels,
       trustedKeys: update.trustedKeys ?? [],
       policy: { ...ANY, maxTargetBytes: this.slot.status().size },
       journal: () => new Journal(this.journal),

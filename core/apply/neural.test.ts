@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { NodeHasher } from '../../targets/node/hashing.js';
 import { Prng } from '../../targets/sim/prng.js';
-import { createByteModel } from '../codec/mixed-models.js';
+import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { literal } from '../diff/pieces.js';
 import { MallornError } from '../errors.js';
@@ -23,7 +23,7 @@ const GATEWAY = SAMPLES[1]!;
 
 /** What a device of the patch's own class has: one of class 0 knows neither zstd nor the byte model. */
 function portsFor(patch: Sample): Partial<ApplierOptions> {
-  return patch.header.decodeClass === 0 ? { decompressor: null } : { byteModel: createByteModel };
+  return patch.header.decodeClass === 0 ? { decompressor: null } : { mixedModels: createMixedModels };
 }
 
 function refusal(patch: Uint8Array, probe: Probe, options: ApplierOptions): MallornError {
@@ -229,7 +229,7 @@ describe('decode classes', () => {
 
   test('a device with the byte model but without zstd refuses class 1 too: its patches may hold zstd segments', () => {
     const probe = new Probe();
-    const ports = { byteModel: createByteModel, decompressor: null };
+    const ports = { mixedModels: createMixedModels, decompressor: null };
     assert.equal(refusal(GATEWAY.bytes, probe, probe.options(GATEWAY, ports)).code, 'UNSUPPORTED_CODEC');
     probe.assertUntouched();
     const small = new Probe();
@@ -254,7 +254,27 @@ describe('decode classes', () => {
     const header = { packedBytes: 10, plainBytes: 200 };
     const patch = buildPatch({ target, segments: [{ kind: 'raw', bytes: segment }], header });
     const probe = new Probe();
-    assert.equal(refusal(patch.bytes, probe, probe.options({}, { byteModel: createByteModel })).code, 'BAD_SEGMENT');
+    assert.equal(
+      refusal(patch.bytes, probe, probe.options({}, { mixedModels: createMixedModels })).code,
+      'BAD_SEGMENT',
+    );
+  });
+
+  test('class 1 holds the whole segment: a byte less of plain bytes is refused, class 0 needs none', () => {
+    const target = noise(1000, 4);
+    const segments = [{ kind: 'neural', pieces: [literal(1000)] }] as const;
+    for (const [decodeClass, plainBytes] of [
+      [1, 999],
+      [1, 1000],
+      [0, 0],
+    ] as const) {
+      const header = { codec: 'neural', decodeClass, plainBytes } as const;
+      const patch = buildPatch({ target, segments, header });
+      const probe = new Probe();
+      const options = probe.options({}, { mixedModels: createMixedModels });
+      if (plainBytes === 999) assert.equal(refusal(patch.bytes, probe, options).code, 'BAD_SEGMENT');
+      else assert.deepEqual(applied(patch.bytes, options, probe.target), target);
+    }
   });
 
   test('class 0 keeps its state within 4 KiB, and holds neither plain bytes nor a dictionary for neural segments', () => {

@@ -165,8 +165,10 @@ test('memory of an earlier segment, or none, makes no difference', () => {
       direct: () => 0,
     };
     const { bytes } = mixedModels(relay, layout)!;
-    bytes.begin({ dictionary: noise(500, 1), dictionaryOffset: 0, history: noise(900, 2) });
-    bytes.code(0, 900, 0);
+    const before = [...table(60, 40), ...noise(90, 2), ...table(10, 40)];
+    const dictionary = Uint8Array.from([...table(60, 0), ...new Array<number>(2000).fill(0)]);
+    bytes.begin({ dictionary, dictionaryOffset: 0, history: Uint8Array.from(before) });
+    bytes.code(0, before.length, 0);
     isReal = true;
     bytes.begin({ ...what, history: target.slice() });
     bytes.code(0, target.length, 0);
@@ -174,7 +176,36 @@ test('memory of an earlier segment, or none, makes no difference', () => {
   assert.deepEqual(again, fresh);
 });
 
-test('garbage decodes to some bytes, the same however it is cut, with nothing read outside of what is known', () => {
+/** A view that fails the test when it is read outside of itself; plain arrays would give undefined. */
+function guarded(bytes: Uint8Array): Uint8Array {
+  return new Proxy(bytes, {
+    get(target, name) {
+      if (typeof name === 'string' && /^-?\d+$/.test(name)) assert.ok(Number(name) in target, `${name} is outside`);
+      return Reflect.get(target, name, target) as unknown;
+    },
+  });
+}
+
+test('nothing is read outside of dictionary and segment', () => {
+  fc.assert(
+    fc.property(anyCase, (what) => {
+      const payload = encode(what);
+      const { bytes } = mixedModels(decoderOf(layout, payload), layout)!;
+      const { dictionaryOffset, target, runs } = what;
+      const history = guarded(new Uint8Array(target.length));
+      bytes.begin({ dictionary: guarded(what.dictionary), dictionaryOffset, history });
+      let at = 0;
+      for (const { skip, count, aligned } of runs) {
+        for (let i = at; i < at + skip; i++) history[i] = target[i]!;
+        bytes.code(at + skip, count, aligned);
+        at += skip + count;
+      }
+    }),
+    { numRuns: 60, seed: 3 },
+  );
+});
+
+test('garbage decodes to some bytes, the same however it is cut', () => {
   const garbage = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
     fc.tuple(fc.nat(255), fc.nat(200)).map(([byte, length]) => new Uint8Array(length).fill(byte)),

@@ -187,6 +187,7 @@ export class ByteModel {
   private startWord(at: number): void {
     if ((at & 3) === 0) {
       this.wordHolds = this.match >= 0 && this.match + 3 < this.text.dictionary.length;
+      this.wordByte = -1;
       if (!this.wordHolds) return;
       this.wordBase = 0;
       for (let i = 3; i >= 0; i--) this.wordBase = (this.wordBase << 8) | this.place(this.match + i);

@@ -7,7 +7,7 @@ import { RangeEncoder } from '../diff/range-encoder.js';
 import type { BitCoder } from './bit-coder.js';
 import { CONTEXT_LAYOUTS, type ContextLayout } from './context-layout.js';
 import { ElementModels } from './element-models.js';
-import { createByteModel } from './mixed-models.js';
+import { createMixedModels } from './mixed-models.js';
 import { type MixedModels, NEURAL_CONTEXT_BYTES } from './neural-runner.js';
 import { RangeDecoder } from './range-decoder.js';
 
@@ -49,7 +49,7 @@ export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder 
 /** What class 1 mixes, over memory of its own that is not clean; null in class 0. */
 export function mixedModels(coder: BitCoder, layout: ContextLayout): MixedModels | null {
   if (layout === CONTEXT_LAYOUTS[0]) return null;
-  return createByteModel(coder, new Uint8Array(NEURAL_CONTEXT_BYTES[1]!).fill(0x5a).buffer, 0);
+  return createMixedModels(coder, new Uint8Array(NEURAL_CONTEXT_BYTES[1]!).fill(0x5a).buffer, 0);
 }
 
 export function elementModels(coder: BitCoder, layout: ContextLayout): ElementModels {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { noise } from '../patch/build-patch.test.js';
+import type { BitCoder } from './bit-coder.js';
 import { CLASSES, decoderOf, elementModels, encodeWith } from './coder-rig.test.js';
 import type { ContextLayout } from './context-layout.js';
 import {
@@ -97,6 +98,13 @@ function bytesOf(values: readonly number[], width: number): Uint8Array {
     values.flatMap((value) => Array.from({ length: width }, (_, byte) => (value >>> (8 * byte)) & 255)),
   );
 }
+
+/** Takes what it is told, and keeps nothing. */
+const NULL_CODER: BitCoder = {
+  bit: (_context, bit) => bit,
+  mixed: (_zero, bit) => bit,
+  direct: (_count, value) => value,
+};
 
 const anyValue = fc.oneof(fc.constantFrom(...SPECIAL), fc.nat(300), fc.integer({ min: 0, max: 0xffffffff }));
 
@@ -197,35 +205,36 @@ for (const { name, layout } of CLASSES) {
       );
     });
 
-    test('a segment starts afresh', () => {
-      const runs: Run[] = [
-        { type: ELEMENT_FLOAT32, source: noise(400, 1), target: noise(400, 2) },
-        { type: ELEMENT_INT8, source: noise(40, 3), target: noise(40, 4) },
-        { type: ELEMENT_BFLOAT16, source: null, target: noise(100, 5) },
-      ];
-      const used = encodeWith(layout, (coder) => {
-        const relay = { target: { bit: () => 0, mixed: () => 0, direct: () => 0 } as typeof coder };
-        const one = elementModels(
-          {
-            bit: (context, bit) => relay.target.bit(context, bit),
-            mixed: (zero, bit) => relay.target.mixed(zero, bit),
-            direct: (count, value) => relay.target.direct(count, value),
-          },
-          layout,
-        );
-        one.delta(ELEMENT_FLOAT32, noise(400, 8), noise(400, 9));
-        one.delta(ELEMENT_BYTE, noise(400, 8), noise(400, 9));
-        one.literal(ELEMENT_INT8, noise(400, 8));
-        one.literal(ELEMENT_FLOAT32, noise(400, 8));
-        relay.target = coder;
-        one.begin();
-        for (const { type, source, target } of runs) {
-          one.beginOp(1, 0, false);
-          if (source === null) one.literal(type, target.slice());
-          else one.delta(type, source, target.slice());
-        }
-      });
-      assert.deepEqual(used, encode(layout, runs));
+    test('a segment starts afresh, whatever was coded before', () => {
+      const everything = Object.values(TYPES).flatMap((type): Run[] => [
+        { type, source: noise(400, type), target: noise(400, type + 10), columns: 3 },
+        { type, source: null, target: noise(400, type + 20) },
+      ]);
+      for (const run of everything) {
+        const used = encodeWith(layout, (coder) => {
+          let current = NULL_CODER;
+          const models = elementModels(
+            {
+              bit: (context, bit) => current.bit(context, bit),
+              mixed: (zero, bit) => current.mixed(zero, bit),
+              direct: (count, value) => current.direct(count, value),
+            },
+            layout,
+          );
+          models.begin();
+          for (const { type, source, target } of everything) {
+            models.beginOp(3, 1, true);
+            if (source === null) models.literal(type, target.slice());
+            else models.delta(type, source, target.slice());
+          }
+          current = coder;
+          models.begin();
+          models.beginOp(run.columns ?? 1, 0, false);
+          if (run.source === null) models.literal(run.type, run.target.slice());
+          else models.delta(run.type, run.source, run.target.slice());
+        });
+        assert.deepEqual(used, encode(layout, [run]), `type ${run.type}`);
+      }
     });
 
     test('garbage decodes to some bytes within every bound, the same each time and however it is cut', () => {

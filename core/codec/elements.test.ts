@@ -4,10 +4,12 @@ import fc from 'fast-check';
 import { splitPlanes, takeDelta } from '../diff/pieces.js';
 import {
   addDelta,
+  ELEMENT_BFLOAT16,
   ELEMENT_BYTE,
   ELEMENT_BYTES,
   ELEMENT_FLOAT16,
   ELEMENT_FLOAT32,
+  ELEMENT_INT8,
   ELEMENT_INT16,
   ELEMENT_INT32,
   fromOrdered16,
@@ -19,9 +21,11 @@ import {
 
 const TYPES = {
   byte: ELEMENT_BYTE,
+  int8: ELEMENT_INT8,
   int16: ELEMENT_INT16,
   int32: ELEMENT_INT32,
   float16: ELEMENT_FLOAT16,
+  bfloat16: ELEMENT_BFLOAT16,
   float32: ELEMENT_FLOAT32,
 };
 
@@ -81,7 +85,7 @@ describe('differences', () => {
 
   test('between every two special floats come out bit by bit: NaN payloads, -0 and infinities survive', () => {
     for (const [special, width, types] of [
-      [SPECIAL_16, 2, [ELEMENT_FLOAT16, ELEMENT_INT16]],
+      [SPECIAL_16, 2, [ELEMENT_FLOAT16, ELEMENT_BFLOAT16, ELEMENT_INT16]],
       [SPECIAL_32, 4, [ELEMENT_FLOAT32, ELEMENT_INT32]],
     ] as const) {
       const from = special.flatMap((value) => special.map(() => value));

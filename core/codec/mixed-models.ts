@@ -7,7 +7,7 @@ import type { MixedModels } from './neural-runner.js';
 import { BYTE_MODEL_BYTES, WIDE_MODEL_BYTES } from './neural-sizes.js';
 import { WideModel } from './wide-model.js';
 
-export function createByteModel(coder: BitCoder, memory: ArrayBuffer, offset: number): MixedModels {
+export function createMixedModels(coder: BitCoder, memory: ArrayBuffer, offset: number): MixedModels {
   const wideAt = offset + BYTE_MODEL_BYTES;
   return {
     bytes: new ByteModel(coder, memory, offset),

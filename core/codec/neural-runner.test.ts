@@ -26,7 +26,7 @@ import { CAST_BLOCKS, CAST_F16, CAST_F32, CAST_I8 } from './cast.js';
 import { isScaled } from './cast-op.js';
 import { CLASSES } from './coder-rig.test.js';
 import { ELEMENT_BYTES } from './elements.js';
-import { createByteModel } from './mixed-models.js';
+import { createMixedModels } from './mixed-models.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES, NeuralRunner, type NeuralSegment } from './neural-runner.js';
 
 const IO_BYTES = 256;
@@ -79,7 +79,7 @@ class Device {
       io: this.io,
       contexts,
       history,
-      byteModel: decodeClass === 0 ? null : createByteModel,
+      mixedModels: decodeClass === 0 ? null : createMixedModels,
     });
   }
 

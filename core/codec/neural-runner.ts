@@ -39,7 +39,7 @@ export interface MixedModels {
 }
 
 /** Makes them over MIXED_MODELS_BYTES of `memory`; absent from devices that take class 0 only. */
-export type ByteModelFactory = (coder: BitCoder, memory: ArrayBuffer, offset: number) => MixedModels;
+export type MixedModelsFactory = (coder: BitCoder, memory: ArrayBuffer, offset: number) => MixedModels;
 
 export interface NeuralSegment {
   readonly payload: Uint8Array;
@@ -58,7 +58,7 @@ export interface NeuralRunnerOptions {
   /** The segment's target bytes while it is decoded, for class 1; empty for class 0. */
   readonly history: Uint8Array;
   /** Class 1 alone. */
-  readonly byteModel: ByteModelFactory | null;
+  readonly mixedModels: MixedModelsFactory | null;
 }
 
 export class NeuralRunner {
@@ -93,17 +93,17 @@ export class NeuralRunner {
   private opSource = 0;
   private done = 0;
 
-  constructor({ source, sink, io, contexts, history, byteModel }: NeuralRunnerOptions) {
+  constructor({ source, sink, io, contexts, history, mixedModels }: NeuralRunnerOptions) {
     this.source = source;
     this.sink = sink;
     this.io = io;
     this.history = history;
-    const layout = CONTEXT_LAYOUTS[byteModel === null ? 0 : 1]!;
+    const layout = CONTEXT_LAYOUTS[mixedModels === null ? 0 : 1]!;
     const state = new Uint16Array(contexts.buffer, contexts.byteOffset, (layout.twoRates ? 2 : 1) * layout.contexts);
     this.coder = new RangeDecoder(state, layout.twoRates);
     this.ops = new OpModels(this.coder, layout);
     const mixedOffset = contexts.byteOffset + layout.bytes;
-    const mixed = byteModel === null ? null : byteModel(this.coder, contexts.buffer as ArrayBuffer, mixedOffset);
+    const mixed = mixedModels === null ? null : mixedModels(this.coder, contexts.buffer as ArrayBuffer, mixedOffset);
     this.bytes = mixed?.bytes ?? null;
     this.elements = new ElementModels(this.coder, layout, mixed);
   }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { NodeHasher } from '../../targets/node/hashing.js';
 import { createCompressor } from '../../targets/node/zstd-compressor.js';
 import { applied, Probe } from '../apply/run-patch.test.js';
-import { createByteModel } from '../codec/mixed-models.js';
+import { createMixedModels } from '../codec/mixed-models.js';
 import { MAX_NEURAL_SCALES } from '../codec/neural-runner.js';
 import type { DType, ModelLayout, Tensor } from '../formats/model.js';
 import { PROFILES, type Profile } from '../limits.js';
@@ -95,7 +95,7 @@ function roundTrip(source: Model, target: Model, profile: Profile): number {
     write: (bytes) => parts.push(bytes.slice()),
   });
   const probe = new Probe();
-  const ports = profile === 'mcu' ? { decompressor: null } : { byteModel: createByteModel };
+  const ports = profile === 'mcu' ? { decompressor: null } : { mixedModels: createMixedModels };
   const patch = new Uint8Array(Buffer.concat(parts));
   assert.deepEqual(applied(patch, probe.options({ source: source.bytes }, ports), probe.target), target.bytes);
   return patch.length;

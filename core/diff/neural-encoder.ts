@@ -5,7 +5,7 @@ import { isScaled } from '../codec/cast-op.js';
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
 import { ElementModels, SPARSE_BLOCK } from '../codec/element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from '../codec/elements.js';
-import { createByteModel } from '../codec/mixed-models.js';
+import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES, OP_KINDS } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
 import { OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
@@ -35,7 +35,7 @@ export class NeuralEncoder {
       layout.twoRates,
     );
     this.ops = new OpModels(this.coder, layout);
-    const mixed = decodeClass === 0 ? null : createByteModel(this.coder, memory, layout.bytes);
+    const mixed = decodeClass === 0 ? null : createMixedModels(this.coder, memory, layout.bytes);
     this.bytes = mixed?.bytes ?? null;
     this.elements = new ElementModels(this.coder, layout, mixed);
   }

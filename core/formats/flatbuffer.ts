@@ -91,7 +91,14 @@ export class FlatTable {
     const { file } = buffer;
     this.buffer = buffer;
     this.position = position;
-    this.vtable = position - file.i32(position, "the offset of a table's vtable");
+    const back = file.i32(position, "the offset of a table's vtable");
+    this.vtable = position - back;
+    if (this.vtable < 0 || this.vtable > file.size) {
+      throw new ModelFormatError(
+        `expected a vtable inside the file's ${file.size} bytes, got one ${back} bytes before its table`,
+        position,
+      );
+    }
     this.vtableBytes = file.u16(this.vtable, "a vtable's size");
     this.tableBytes = file.u16(this.vtable + 2, "a table's size");
     if (this.vtableBytes < VTABLE_HEADER_BYTES || this.vtableBytes % 2 !== 0) {

@@ -2,7 +2,7 @@
 
 import { Applier, type ApplierOptions } from '../../core/apply/applier.js';
 import type { ApplyPolicy, Decoders } from '../../core/apply/policy.js';
-import { createByteModel } from '../../core/codec/mixed-models.js';
+import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { invariant } from '../../core/errors.js';
 import { DEFAULT_MAX_BUFFER_BYTES, MAX_FILE_BYTES } from '../../core/limits.js';
 import type { ByteSource } from '../../core/ports.js';
@@ -29,7 +29,7 @@ export function createApplier(options: WholePatchOptions): Applier {
     hasher: new NodeHasher(),
     verifier: new NodeSignatureVerifier(),
     decompressor: createDecompressor(),
-    byteModel: createByteModel,
+    mixedModels: createMixedModels,
     policy: OPEN_POLICY,
     ...options,
   });

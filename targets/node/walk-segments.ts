@@ -5,7 +5,7 @@
 
 import { VarintReader } from '../../core/bytes.js';
 import { CastOp } from '../../core/codec/cast-op.js';
-import { createByteModel } from '../../core/codec/mixed-models.js';
+import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { NeuralRunner } from '../../core/codec/neural-runner.js';
 import { InvalidPatch } from '../../core/errors.js';
 import { PROFILES } from '../../core/limits.js';
@@ -120,7 +120,7 @@ class SegmentReader {
       io: new Uint8Array(PROFILES[header.profile].ioBytes),
       contexts: new Uint8Array(header.contextBytes),
       history: new Uint8Array(header.plainBytes),
-      byteModel: header.decodeClass === 0 ? null : createByteModel,
+      mixedModels: header.decodeClass === 0 ? null : createMixedModels,
     });
     runner.begin({ ...segment, payload, targetOffset, dictionary });
     const runs: TargetRun[] = [];

@@ -1,0 +1,60 @@
+/** What SPEC.md says of the neural codec in numbers is what the code has. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { CONTEXT_LAYOUTS, NUMBER_SIZES, SIZES, UNARY } from '../codec/context-layout.js';
+import { SPARSE_BLOCK } from '../codec/element-models.js';
+import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
+import * as sizes from '../codec/neural-sizes.js';
+
+const spec = readFileSync(new URL('./SPEC.md', import.meta.url), 'utf8');
+const section = /^## The neural payload\n[\s\S]*?^## /m.exec(spec)?.[0] ?? assert.fail('the section is there');
+
+test('each decode class and the bytes its contexts take', () => {
+  const rows = [...section.matchAll(/^\| (\d) +\| (\d+) +\|/gm)].map(([, name, bytes]) => [
+    Number(name),
+    Number(bytes),
+  ]);
+  assert.deepEqual(
+    rows,
+    NEURAL_CONTEXT_BYTES.map((bytes, decodeClass) => [decodeClass, bytes]),
+  );
+});
+
+test('every context it names is laid out', () => {
+  const places = new Set(Object.keys(CONTEXT_LAYOUTS[1]!));
+  const names = [...section.matchAll(/`([a-z][a-zA-Z0-9]*)` ?\+/g)].map(([, name]) => name!);
+  assert.ok(names.length > 15);
+  for (const name of names.filter((one) => !/^[0-9a-f]{8}$/.test(one))) assert.ok(places.has(name), name);
+});
+
+test('numbers that it spells out', () => {
+  const { wideSize, wideZero, byteUnary, byteZero } = CONTEXT_LAYOUTS[0]!;
+  // Class 0: buckets of differences, and how far apart their contexts lie.
+  assert.deepEqual([(wideSize - wideZero) / 9, SIZES], [16, 32]);
+  assert.deepEqual([(byteUnary - byteZero - 3) / 9, UNARY + 1], [8, 15]);
+  assert.deepEqual(
+    CONTEXT_LAYOUTS.map(({ levels, topBits }) => [levels, topBits]),
+    [
+      [1, 2],
+      [8, 3],
+    ],
+  );
+  assert.deepEqual([NUMBER_SIZES, SPARSE_BLOCK, MAX_NEURAL_SCALES], [24, 32, 4096]);
+  const { WIDE_BUCKETS, WIDE_NODES, WIDE_SIZE_MAPS, WIDE_SIGN_STATES, WIDE_COLUMNS } = sizes;
+  assert.deepEqual(
+    [WIDE_BUCKETS, WIDE_NODES, WIDE_SIZE_MAPS, WIDE_SIGN_STATES, WIDE_COLUMNS],
+    [64, 64, 20480, 128, 8192],
+  );
+  const { NARROW_BUCKETS, NARROW_NODES, NARROW_SIZE_MAPS, NARROW_SIGN_STATES, NARROW_COLUMNS } = sizes;
+  assert.deepEqual(
+    [NARROW_BUCKETS, NARROW_NODES, NARROW_SIZE_MAPS, NARROW_SIGN_STATES, NARROW_COLUMNS],
+    [32, 16, 3072, 256, 8192],
+  );
+  const { TABLE_BITS, PLACE_BITS, HISTORIES, MATCH_MAPS, WORD_MAPS, NODE_SETS, INPUTS } = sizes;
+  assert.deepEqual(
+    [TABLE_BITS, PLACE_BITS, HISTORIES, MATCH_MAPS, WORD_MAPS, NODE_SETS, INPUTS],
+    [19, 18, 128, 1024, 1090, 256, 10],
+  );
+});
