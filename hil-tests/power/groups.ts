@@ -1,0 +1,55 @@
+/** The groups that the power-cut suite consists of; each runs alone, in any process, and prefixes the ids of its cases. */
+import { pairsOfCuts, randomCuts, singleCuts } from './flash-cuts.js';
+import { DIRECTORIES, folderCuts } from './folder-cuts.js';
+import { GEOMETRIES, type Geometry } from './geometries.js';
+import { CODECS } from './images.js';
+import type { Tally } from './tally.js';
+
+export interface Group {
+  readonly name: string;
+  readonly run: (tally: Tally) => void;
+}
+
+/** Geometries, shortened to 8 segments, on which all pairs of cuts run. */
+const PAIRS = [
+  ['1k-w16-00', 'zstd'],
+  ['1k-w4-00', 'neural'],
+  ['4k-w1-ff', 'zstd'],
+] as const;
+const PAIR_SHARDS = 8;
+const RANDOM_SEEDS = 400;
+
+export const GROUPS: readonly Group[] = [
+  ...DIRECTORIES.map((directory) => {
+    const name = `folder/${directory.id}`;
+    return { name, run: (tally: Tally) => folderCuts(tally, name, directory) };
+  }),
+  ...GEOMETRIES.flatMap((geometry) =>
+    CODECS.map((codec) => {
+      const name = `one/${geometry.id}/${codec}`;
+      return { name, run: (tally: Tally) => singleCuts(tally, name, geometry, codec) };
+    }),
+  ),
+  ...PAIRS.flatMap(([id, codec]) =>
+    Array.from({ length: PAIR_SHARDS }, (_, shard) => {
+      const name = `two-${shard}/${id}`;
+      const geometry: Geometry = { ...geometryOf(id), segments: 8 };
+      return { name, run: (tally: Tally) => pairsOfCuts(tally, name, geometry, codec, [shard, PAIR_SHARDS]) };
+    }),
+  ),
+  ...GEOMETRIES.map((geometry, index) => {
+    const name = `many/${geometry.id}`;
+    const first = 1 + index * RANDOM_SEEDS;
+    const codec = CODECS[index % 2]!;
+    return {
+      name,
+      run: (tally: Tally) => randomCuts(tally, name, geometry, codec, [first, first + RANDOM_SEEDS]),
+    };
+  }),
+];
+
+function geometryOf(id: string): Geometry {
+  const found = GEOMETRIES.find((geometry) => geometry.id === id);
+  if (found === undefined) throw new Error(`no geometry is called ${id}`);
+  return found;
+}
