@@ -4,7 +4,7 @@
  * from the longest match, mixed by online logistic regression (Mahoney, "Adaptive weighing of context models for lossless data
  * compression", 2005; the arithmetic is that of lpaq1). Integers and exact divisions only: every machine gets the same bits.
  *
- * Needs about 3 MiB, so it belongs to the gateway class.
+ * Needs about 2 MiB, so it belongs to the gateway class.
  */
 
 import type { BitCoder } from './bit-coder.js';
