@@ -17,7 +17,12 @@ export function readU16(bytes: Uint8Array, at: number): number {
 }
 
 export function readU32(bytes: Uint8Array, at: number): number {
-  return (readU16(bytes, at) | (readU16(bytes, at + 2) << 16)) >>> 0;
+  return readI32(bytes, at) >>> 0;
+}
+
+/** The same bits as a signed number, which is how JavaScript's own 32-bit arithmetic has them. */
+export function readI32(bytes: Uint8Array, at: number): number {
+  return readU16(bytes, at) | (readU16(bytes, at + 2) << 16);
 }
 
 /** A u64 as a double: exact below 2^53, and above it still larger than every limit it is then compared with. */

@@ -7,6 +7,7 @@
  * (round(w / scale), half away from zero). Each step is rounded to binary32 as theirs is.
  */
 
+import { readI32, readU16, writeU16, writeU32 } from '../bytes.js';
 import { floatToBfloat, floatToHalf, halfToFloat } from './half.js';
 
 export const CAST_F32 = 0;
@@ -77,19 +78,19 @@ export function castRun(
   const count = readElements(types.from, source);
   switch (types.to) {
     case CAST_F32:
-      for (let i = 0; i < count; i++) put32(target, 4 * i, bits[i]!);
+      for (let i = 0; i < count; i++) writeU32(target, 4 * i, bits[i]!);
       return;
     case CAST_F16:
-      for (let i = 0; i < count; i++) put16(target, 2 * i, floatToHalf(bits[i]!));
+      for (let i = 0; i < count; i++) writeU16(target, 2 * i, floatToHalf(bits[i]!));
       return;
     case CAST_BF16:
-      for (let i = 0; i < count; i++) put16(target, 2 * i, floatToBfloat(bits[i]!));
+      for (let i = 0; i < count; i++) writeU16(target, 2 * i, floatToBfloat(bits[i]!));
       return;
     case CAST_I8:
       for (let i = 0; i < count; i++) target[i] = quantise(floats[i]!, scales!, first + i, 0x7f);
       return;
     case CAST_I32:
-      for (let i = 0; i < count; i++) put32(target, 4 * i, quantise(floats[i]!, scales!, first + i, 0x7fffffff));
+      for (let i = 0; i < count; i++) writeU32(target, 4 * i, quantise(floats[i]!, scales!, first + i, 0x7fffffff));
       return;
     case CAST_Q8_0:
       writeQ8(target);
@@ -103,16 +104,16 @@ export function castRun(
 function readElements(type: number, source: Uint8Array): number {
   switch (type) {
     case CAST_F32:
-      for (let i = 0; i < source.length / 4; i++) bits[i] = get32(source, 4 * i);
+      for (let i = 0; i < source.length / 4; i++) bits[i] = readI32(source, 4 * i);
       return source.length / 4;
     case CAST_F16:
-      for (let i = 0; i < source.length / 2; i++) bits[i] = halfToFloat(get16(source, 2 * i));
+      for (let i = 0; i < source.length / 2; i++) bits[i] = halfToFloat(readU16(source, 2 * i));
       return source.length / 2;
     case CAST_BF16:
-      for (let i = 0; i < source.length / 2; i++) bits[i] = get16(source, 2 * i) << 16;
+      for (let i = 0; i < source.length / 2; i++) bits[i] = readU16(source, 2 * i) << 16;
       return source.length / 2;
     case CAST_Q8_0: {
-      const scale = halfValue(get16(source, 0));
+      const scale = halfValue(readU16(source, 0));
       for (let i = 0; i < CAST_RUN; i++) floats[i] = ((source[2 + i]! << 24) >> 24) * scale;
       settleNaNs();
       return CAST_RUN;
@@ -128,7 +129,7 @@ function readElements(type: number, source: Uint8Array): number {
 function quantise(value: number, scales: Scales, element: number, most: number): number {
   const count = scales.bytes.length / 4;
   const channel = Math.floor(element / scales.inner) % count;
-  oneBits[0] = get32(scales.bytes, 4 * channel);
+  oneBits[0] = readI32(scales.bytes, 4 * channel);
   const quotient = value / one[0]!;
   const rounded = quotient < 0 ? -Math.floor(0.5 - quotient) : Math.floor(quotient + 0.5);
   return Math.max(-most - 1, Math.min(most, rounded)) || 0;
@@ -139,7 +140,7 @@ function writeQ8(target: Uint8Array): void {
   for (let i = 0; i < CAST_RUN; i++) most = Math.max(most, Math.abs(floats[i]!));
   const scale = Math.fround(most / 127);
   const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
-  put16(target, 0, halfOf(scale));
+  writeU16(target, 0, halfOf(scale));
   for (let i = 0; i < CAST_RUN; i++) {
     const quotient = Math.fround(floats[i]! * inverse);
     target[2 + i] = quotient < 0 ? -Math.floor(0.5 - quotient) : Math.floor(quotient + 0.5);
@@ -162,7 +163,7 @@ function writeNibbles(type: number, target: Uint8Array): void {
     }
     scale = Math.fround(Math.fround(most - least) / top);
     offset = least;
-    put16(target, 2, halfOf(least));
+    writeU16(target, 2, halfOf(least));
   } else {
     let extreme = 0;
     for (let i = 0; i < CAST_RUN; i++) if (Math.abs(floats[i]!) > Math.abs(extreme)) extreme = floats[i]!;
@@ -170,7 +171,7 @@ function writeNibbles(type: number, target: Uint8Array): void {
     scale = Math.fround(extreme / -offset);
   }
   const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
-  put16(target, 0, halfOf(scale));
+  writeU16(target, 0, halfOf(scale));
   const start = (hasMinimum ? 4 : 2) + (hasFifth ? 4 : 0);
   let fifths = 0;
   for (let i = 0; i < 16; i++) {
@@ -179,7 +180,7 @@ function writeNibbles(type: number, target: Uint8Array): void {
     target[start + i] = (low & 15) | ((high & 15) << 4);
     fifths |= ((low >> 4) << i) | ((high >> 4) << (i + 16));
   }
-  if (hasFifth) put32(target, start - 4, fifths);
+  if (hasFifth) writeU32(target, start - 4, fifths);
 }
 
 function nibble(value: number, inverse: number, offset: number, hasMinimum: boolean, top: number): number {
@@ -192,11 +193,11 @@ function nibble(value: number, inverse: number, offset: number, hasMinimum: bool
 function readNibbles(type: number, source: Uint8Array): void {
   const hasFifth = type === CAST_Q5_0 || type === CAST_Q5_1;
   const hasMinimum = type === CAST_Q4_1 || type === CAST_Q5_1;
-  const scale = halfValue(get16(source, 0));
-  const minimum = hasMinimum ? halfValue(get16(source, 2)) : 0;
+  const scale = halfValue(readU16(source, 0));
+  const minimum = hasMinimum ? halfValue(readU16(source, 2)) : 0;
   const zero = hasMinimum ? 0 : hasFifth ? 16 : 8;
   const start = (hasMinimum ? 4 : 2) + (hasFifth ? 4 : 0);
-  const fifths = hasFifth ? get32(source, start - 4) : 0;
+  const fifths = hasFifth ? readI32(source, start - 4) : 0;
   for (let i = 0; i < 16; i++) {
     const low = (source[start + i]! & 15) | (((fifths >>> i) & 1) << 4);
     const high = (source[start + i]! >> 4) | (((fifths >>> (i + 16)) & 1) << 4);
@@ -219,22 +220,4 @@ function halfOf(value: number): number {
 function halfValue(half: number): number {
   oneBits[0] = halfToFloat(half);
   return one[0]!;
-}
-
-function get16(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8);
-}
-
-function get32(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-}
-
-function put16(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-}
-
-function put32(bytes: Uint8Array, at: number, value: number): void {
-  put16(bytes, at, value);
-  put16(bytes, at + 2, value >>> 16);
 }

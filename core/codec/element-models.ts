@@ -7,6 +7,7 @@
  * updates were against the exponent of the old weight (research/codec.md, 2). Integers: how large recent differences were.
  */
 
+import { readI32, writeU16, writeU32 } from '../bytes.js';
 import type { BitCoder } from './bit-coder.js';
 import { type ContextLayout, SIZES, UNARY } from './context-layout.js';
 import {
@@ -135,11 +136,11 @@ export class ElementModels {
   private delta32(type: number, source: Uint8Array, target: Uint8Array): void {
     const ordered = type === ELEMENT_FLOAT32;
     for (let i = 0; i < target.length; i += 4) {
-      const old = read32(source, i);
-      const now = read32(target, i);
+      const old = readI32(source, i);
+      const now = readI32(target, i);
       const raw = ordered ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
       const difference = this.wideDelta(raw, ordered ? (old >>> 23) & 0xff : 0, old < 0);
-      write32(target, i, ordered ? fromOrdered32((toOrdered32(old) + difference) | 0) : (old + difference) | 0);
+      writeU32(target, i, ordered ? fromOrdered32((toOrdered32(old) + difference) | 0) : (old + difference) | 0);
     }
   }
 
@@ -248,15 +249,15 @@ export class ElementModels {
   literal(type: number, target: Uint8Array): void {
     switch (type) {
       case ELEMENT_FLOAT32:
-        for (let i = 0; i < target.length; i += 4) write32(target, i, this.float(read32(target, i), 8, 23));
+        for (let i = 0; i < target.length; i += 4) writeU32(target, i, this.float(readI32(target, i), 8, 23));
         return;
       case ELEMENT_FLOAT16:
         for (let i = 0; i < target.length; i += 2)
-          write16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 5, 10));
+          writeU16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 5, 10));
         return;
       case ELEMENT_BFLOAT16:
         for (let i = 0; i < target.length; i += 2)
-          write16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 8, 7));
+          writeU16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 8, 7));
         return;
       default:
         for (let i = 0; i < target.length; i++) target[i] = this.int8(target[i]!);
@@ -297,18 +298,4 @@ export class ElementModels {
     for (let i = count - 1; i >= 0; i--) node = (node << 1) | this.coder.bit(context + node, (value >>> i) & 1);
     return node - (1 << count);
   }
-}
-
-function read32(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-}
-
-function write32(bytes: Uint8Array, at: number, value: number): void {
-  write16(bytes, at, value);
-  write16(bytes, at + 2, value >>> 16);
-}
-
-function write16(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
 }

@@ -5,11 +5,11 @@
  */
 
 import { InvalidPatch, invariant } from '../errors.js';
-import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
+import { OP_CAST, OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import type { ByteSource } from '../ports.js';
 import type { BitCoder } from './bit-coder.js';
 import type { ByteModel } from './byte-model.js';
-import { CastOp, isScaled } from './cast-op.js';
+import { CastOp } from './cast-op.js';
 import { CONTEXT_LAYOUTS } from './context-layout.js';
 import { ElementModels } from './element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from './elements.js';
@@ -19,8 +19,6 @@ import { type CodedOp, OpModels } from './op-models.js';
 import type { ByteSink } from './op-runner.js';
 import { RangeDecoder } from './range-decoder.js';
 import type { WideModel } from './wide-model.js';
-
-export const OP_KINDS = { cast: OP_CAST, delta: OP_DELTA, literal: OP_LITERAL };
 
 /** Bytes of model state, by decode-cost class: 0 without the byte model, 1 with it. */
 export const NEURAL_CONTEXT_BYTES: readonly number[] = [
@@ -177,7 +175,7 @@ export class NeuralRunner {
 
   private nextOp(): void {
     const { op } = this;
-    this.ops.op(op, OP_KINDS, isScaled);
+    this.ops.op(op);
     this.done = 0;
     this.elements.beginOp(op.columns, op.column, op.sparse === 1);
     const width = ELEMENT_BYTES[op.type];

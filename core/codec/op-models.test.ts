@@ -1,12 +1,12 @@
+import { isScaled } from './cast-op.js';
 /** How ops are coded: every field at its limits, and garbage that stays within them. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { isScaled } from './cast-op.js';
+import { OP_CAST as CAST, OP_DELTA as DELTA, OP_LITERAL as LITERAL } from '../patch/segment.js';
 import { CLASSES, decoderOf, encodeWith } from './coder-rig.test.js';
 import type { ContextLayout } from './context-layout.js';
-import { OP_KINDS } from './neural-runner.js';
 import { type CodedOp, OpModels } from './op-models.js';
 
 /** The largest number that is coded: 52 bits below a leading one, less one. */
@@ -15,7 +15,6 @@ const MOST = 2 ** 53 - 2;
 const MOST_SHIFT = 2 ** 52 - 1;
 
 const COPY = 0;
-const { delta: DELTA, literal: LITERAL, cast: CAST } = OP_KINDS;
 
 const NO_OP: CodedOp = {
   kind: COPY,
@@ -38,7 +37,7 @@ function encode(layout: ContextLayout, ops: readonly CodedOp[]): Uint8Array {
   return encodeWith(layout, (coder) => {
     const models = new OpModels(coder, layout);
     models.begin();
-    for (const op of ops) models.op({ ...op }, OP_KINDS, isScaled);
+    for (const op of ops) models.op({ ...op });
   });
 }
 
@@ -47,7 +46,7 @@ function decode(layout: ContextLayout, payload: Uint8Array, count: number): Code
   models.begin();
   const op = { ...NO_OP };
   return Array.from({ length: count }, () => {
-    models.op(op, OP_KINDS, isScaled);
+    models.op(op);
     return { ...op };
   });
 }

@@ -1,6 +1,8 @@
 /** How the neural codec says which op comes next: kinds under the kind before, lengths and offsets as Exp-Golomb numbers. */
 
+import { OP_CAST, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import type { BitCoder } from './bit-coder.js';
+import { isScaled } from './cast-op.js';
 import { type ContextLayout, NUMBER_SIZES } from './context-layout.js';
 
 const NO_OP = 4;
@@ -40,26 +42,26 @@ export class OpModels {
     this.lastKind = NO_OP;
   }
 
-  /** Codes `op` in place. `castKind` and `literalKind` are the kinds with more or less to say; `isScaled` tells of a cast's target. */
-  op(op: CodedOp, kinds: { cast: number; delta: number; literal: number }, isScaled: (type: number) => boolean): void {
+  /** Codes `op` in place. */
+  op(op: CodedOp): void {
     const { coder, layout } = this;
     const { columns, column } = op;
     op.kind = this.bits(layout.opKind + 4 * this.lastKind, 2, op.kind);
     this.lastKind = op.kind;
     op.type = this.bits(layout.opType + 8 * op.kind, 3, op.type);
     op.length = this.number(layout.opLength + NUMBER_SIZES * op.kind, op.length);
-    if (op.kind === kinds.literal) op.shift = 0;
+    if (op.kind === OP_LITERAL) op.shift = 0;
     else if (coder.bit(layout.opShifted + op.kind, op.shift === 0 ? 0 : 1) === 1)
       op.shift = this.signed(layout.opShift, op.shift);
     else op.shift = 0;
     op.columns = 1;
     op.column = 0;
-    op.sparse = op.kind === kinds.delta ? coder.bit(layout.opSparse, op.sparse) : 0;
-    if (op.kind === kinds.delta && layout.columns >= 0) {
+    op.sparse = op.kind === OP_DELTA ? coder.bit(layout.opSparse, op.sparse) : 0;
+    if (op.kind === OP_DELTA && layout.columns >= 0) {
       op.columns = 1 + this.number(layout.columns, columns - 1);
       op.column = this.number(layout.columns + NUMBER_SIZES, column);
     }
-    if (op.kind !== kinds.cast) return;
+    if (op.kind !== OP_CAST) return;
     const from = this.bits(layout.castFrom, 4, op.castTypes >> 4);
     op.castTypes = (from << 4) | this.bits(layout.castTo, 4, op.castTypes & 15);
     const scaled = isScaled(op.castTypes & 15);

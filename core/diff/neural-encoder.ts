@@ -1,12 +1,11 @@
 /** Encodes plans as neural segments: the mirror of core/codec/neural-runner.ts, over whole pieces. */
 
 import type { ByteModel } from '../codec/byte-model.js';
-import { isScaled } from '../codec/cast-op.js';
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
 import { ElementModels, SPARSE_BLOCK } from '../codec/element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from '../codec/elements.js';
 import { createMixedModels } from '../codec/mixed-models.js';
-import { NEURAL_CONTEXT_BYTES, OP_KINDS } from '../codec/neural-runner.js';
+import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
 import { OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import { type Piece, predictCast, type ReadSource, sourceBytesOf } from './pieces.js';
@@ -58,7 +57,7 @@ export class NeuralEncoder {
       const bytes = target.subarray(at, at + piece.length);
       const op = codedOp(piece, cursor);
       if (piece.kind === OP_DELTA) op.sparse = isSparse(piece, readSource(piece.source, piece.length), bytes) ? 1 : 0;
-      this.ops.op(op, OP_KINDS, isScaled);
+      this.ops.op(op);
       this.elements.beginOp(op.columns, op.column, op.sparse === 1);
       cursor += op.shift + sourceBytesOf(piece);
       this.piece(piece, bytes, at, cursor - sourceBytesOf(piece), readSource);

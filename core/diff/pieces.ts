@@ -3,6 +3,7 @@
  * into the plain bytes of a segment.
  */
 
+import { readI32 } from '../bytes.js';
 import { CAST_BLOCKS, CAST_RUN, type CastTypes, castRun } from '../codec/cast.js';
 import {
   ELEMENT_BYTE,
@@ -204,14 +205,10 @@ function zigzag16(type: number, source: Uint8Array, target: Uint8Array, at: numb
 }
 
 function zigzag32(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
-  const old = read32(source, at);
-  const now = read32(target, at);
+  const old = readI32(source, at);
+  const now = readI32(target, at);
   const difference = type === ELEMENT_FLOAT32 ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
   return ((difference << 1) ^ (difference >> 31)) >>> 0;
-}
-
-function read32(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 }
 
 /** Types a delta can be tried with when nothing says what the bytes are. */
