@@ -12,8 +12,8 @@ export interface LargeModel {
   readonly filled: (tensor: number) => boolean;
 }
 
-/** What becomes of a tensor in the new version. */
-export type Change = 'kept' | 'tuned' | 'replaced';
+/** What becomes of a tensor in the new version: 'touched' moves one weight in 200, 'tuned' nearly all. */
+export type Change = 'kept' | 'touched' | 'tuned' | 'replaced';
 
 const ROW_BYTES = 2048;
 const NOISE_KEY = Buffer.alloc(16, 'mallorn large 01');
@@ -34,6 +34,7 @@ export function writeModel(path: string, model: LargeModel, next: (tensor: numbe
       if (!model.filled(tensor) && change === 'kept') continue;
       const data = change === 'replaced' ? weights(tensor + 1_000_000, model) : weights(tensor, model);
       if (change === 'tuned') tune(data, tensor);
+      if (change === 'touched') touch(data, tensor);
       writeSync(fd, data, 0, data.length, dataStart + tensor * model.tensorBytes);
     }
   } finally {
@@ -71,6 +72,13 @@ function tune(data: Uint8Array, seed: number): void {
   const step = words(masked(noise(seed + 2_000_000, data.length), 0x00070007, 0));
   const values = words(data);
   for (let i = 0; i < values.length; i++) values[i] = values[i]! ^ step[i]!;
+}
+
+/** Moves one weight in 200 by one step of its last place. */
+function touch(data: Uint8Array, seed: number): void {
+  const weights = new Uint16Array(data.buffer, data.byteOffset, data.length / 2);
+  const steps = words(noise(seed + 3_000_000, Math.floor(weights.length / 200) * 4));
+  for (const step of steps) weights[step % weights.length]! ^= 1;
 }
 
 /** AES-128 in counter mode: seeded, and gigabytes a second. */

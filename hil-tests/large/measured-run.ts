@@ -15,9 +15,14 @@ export interface MeasuredRun {
 const POLL_MS = 10;
 
 /** Runs node on `args`. @throws Error when it fails */
-export async function runMeasured(args: readonly string[]): Promise<MeasuredRun> {
+export function runMeasured(args: readonly string[]): Promise<MeasuredRun> {
+  return measureCommand(process.execPath, args);
+}
+
+/** @throws Error when it fails */
+export async function measureCommand(command: string, args: readonly string[]): Promise<MeasuredRun> {
   const start = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const output = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk) => {
     output.stdout += String(chunk);
@@ -31,7 +36,8 @@ export async function runMeasured(args: readonly string[]): Promise<MeasuredRun>
   }, POLL_MS);
   const [code] = (await once(child, 'close')) as [number | null];
   clearInterval(poll);
-  if (code !== 0) throw new Error(`${args.join(' ')} ended with ${code}: ${output.stderr}${output.stdout}`);
+  if (code !== 0)
+    throw new Error(`${[command, ...args].join(' ')} ended with ${code}: ${output.stderr}${output.stdout}`);
   return { seconds: (performance.now() - start) / 1000, peakRssKiB, stdout: output.stdout };
 }
 
