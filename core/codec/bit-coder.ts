@@ -4,6 +4,8 @@
  */
 
 export interface BitCoder {
+  /** Whether values handed in count: what costs time to find out need not be looked for when decoding. */
+  readonly encodes: boolean;
   /** Codes one bit under an adaptive context. `bit` is what to encode; a decoder ignores it. Returns the bit. */
   bit(context: number, bit: number): number;
   /** Codes one bit under a probability from elsewhere: `zero` / 4096 that it is 0, within [1, 4095]. */

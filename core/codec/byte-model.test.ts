@@ -160,6 +160,7 @@ test('memory of an earlier segment, or none, makes no difference', () => {
   const again = encodeWith(layout, (coder) => {
     let isReal = false;
     const relay: BitCoder = {
+      encodes: true,
       bit: () => 0,
       mixed: (zero, bit) => (isReal ? coder.mixed(zero, bit) : bit),
       direct: () => 0,

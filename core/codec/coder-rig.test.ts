@@ -30,6 +30,7 @@ export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder 
   const decoder = new RangeDecoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
   decoder.begin(payload);
   return {
+    encodes: false,
     bit: (context) => {
       if (!Number.isInteger(context) || context < 0 || context >= layout.contexts)
         throw new Error(`context ${context} of ${layout.contexts}`);

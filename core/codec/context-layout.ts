@@ -3,6 +3,8 @@
  * (microcontrollers) keeps all model state within 4 KiB, so its buckets are coarser and it has one rate.
  */
 
+import { GAP_SIZE_BITS } from './sparse-model.js';
+
 const BYTE_VALUES = 256;
 /** floor(log2 |difference|) of 32-bit elements. */
 export const SIZES = 32;
@@ -46,9 +48,11 @@ export interface ContextLayout {
   readonly castFrom: number;
   readonly castTo: number;
   readonly castNumbers: number;
-  /** Flags of unchanged blocks, and whether an op has them. */
-  readonly sparse: number;
+  /** Whether an op's difference is sparse, by kind, and its gaps: sizes by that of the gap before, of which so many are told apart. */
   readonly opSparse: number;
+  readonly gapSize: number;
+  readonly gapTop: number;
+  readonly gapsBefore: number;
   /** -1 where columns are not followed. */
   readonly columns: number;
   /** How many there are. */
@@ -67,10 +71,11 @@ type Choices = Pick<
   | 'activities'
   | 'levels'
   | 'fractionByExponent'
+  | 'gapsBefore'
 >;
 
 function layOut(choices: Choices): ContextLayout {
-  const { expected, topBits, activities, levels, fractionByExponent, twoRates } = choices;
+  const { expected, topBits, activities, levels, fractionByExponent, gapsBefore, twoRates } = choices;
   let contexts = 0;
   const take = (count: number): number => {
     contexts += count;
@@ -98,8 +103,9 @@ function layOut(choices: Choices): ContextLayout {
     castFrom: take(16),
     castTo: take(16),
     castNumbers: take(3 * NUMBER_SIZES),
-    sparse: take(8),
-    opSparse: take(1),
+    opSparse: take(4),
+    gapSize: take(gapsBefore << GAP_SIZE_BITS),
+    gapTop: take(1 << GAP_SIZE_BITS),
     columns: twoRates ? take(2 * NUMBER_SIZES) : -1,
   };
   return { ...choices, ...places, contexts, bytes: ((twoRates ? 4 : 2) * contexts + 3) & ~3 };
@@ -116,6 +122,7 @@ export const CONTEXT_LAYOUTS: readonly ContextLayout[] = [
     activities: 8,
     levels: 1,
     fractionByExponent: false,
+    gapsBefore: 1,
   }),
   layOut({
     twoRates: true,
@@ -126,5 +133,6 @@ export const CONTEXT_LAYOUTS: readonly ContextLayout[] = [
     activities: 16,
     levels: 8,
     fractionByExponent: true,
+    gapsBefore: 16,
   }),
 ];

@@ -40,7 +40,7 @@ interface Run {
   /** null: a literal. */
   readonly source: Uint8Array | null;
   readonly target: Uint8Array;
-  /** Of a difference: the tensor's row, and a flag for each block of unchanged elements. */
+  /** Of a difference: the tensor's row, and whether gaps between changed elements are coded. */
   readonly columns?: number;
   readonly column?: number;
   readonly sparse?: boolean;
@@ -101,6 +101,7 @@ function bytesOf(values: readonly number[], width: number): Uint8Array {
 
 /** Takes what it is told, and keeps nothing. */
 const NULL_CODER: BitCoder = {
+  encodes: true,
   bit: (_context, bit) => bit,
   mixed: (_zero, bit) => bit,
   direct: (_count, value) => value,
@@ -119,7 +120,7 @@ const anyRun: fc.Arbitrary<Run> = fc
   })
   .map(({ type, literal, pairs, columns, column, sparse }) => {
     const width = ELEMENT_BYTES[type]!;
-    // Whole words, for the splits. Blocks of unchanged elements in the middle; of the others some are close.
+    // Whole words, for the splits. A run of unchanged elements in the middle; of the others some are close.
     const padded = pairs.flatMap((pair) => new Array<typeof pair>(4 / width).fill(pair));
     const target = padded.map(([old, now, how], i) =>
       how === 0 || (i >= 32 && i < 110) ? old : how === 1 ? old + (now % 9) - 4 : now,
@@ -215,6 +216,7 @@ for (const { name, layout } of CLASSES) {
           let current = NULL_CODER;
           const models = elementModels(
             {
+              encodes: true,
               bit: (context, bit) => current.bit(context, bit),
               mixed: (zero, bit) => current.mixed(zero, bit),
               direct: (count, value) => current.direct(count, value),

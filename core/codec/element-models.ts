@@ -22,10 +22,8 @@ import {
 } from './elements.js';
 import type { NarrowModel } from './narrow-model.js';
 import type { MixedModels } from './neural-runner.js';
+import { SparseModel } from './sparse-model.js';
 import type { WideModel } from './wide-model.js';
-
-/** Elements that one flag tells unchanged, in a sparse difference. */
-export const SPARSE_BLOCK = 32;
 
 export class ElementModels {
   private readonly coder: BitCoder;
@@ -44,11 +42,10 @@ export class ElementModels {
   private beforeByte = 0;
   private byteSign = 0;
   private int8Size = 0;
-  private sparse = false;
-  /** Elements left of the block, whether it is unchanged, and whether the three before were. */
-  private blockLeft = 0;
-  private blockIsSame = 0;
-  private sameBlocks = 0;
+  private isSparse = false;
+  private readonly gaps: SparseModel;
+  /** Unchanged elements before the next changed one; -1 where the gap is still to be coded. */
+  private gapLeft = -1;
   private exponentMean = 0;
 
   constructor(coder: BitCoder, layout: ContextLayout, mixed: Pick<MixedModels, 'wide' | 'narrow'> | null) {
@@ -56,6 +53,7 @@ export class ElementModels {
     this.narrow = mixed?.narrow ?? null;
     this.coder = coder;
     this.layout = layout;
+    this.gaps = new SparseModel(coder, layout);
   }
 
   /** A segment begins. */
@@ -74,34 +72,27 @@ export class ElementModels {
     this.exponentMean = 0;
   }
 
-  /** Differences of `target` to `source`: element by element, or with a flag for each block of unchanged ones. */
+  /** Differences of `target` to `source`: of every element, or of the changed ones behind the gaps between them. */
   delta(type: number, source: Uint8Array, target: Uint8Array): void {
-    if (!this.sparse) {
+    if (!this.isSparse) {
       this.dense(type, source, target);
       return;
     }
     const width = ELEMENT_BYTES[type]!;
     for (let at = 0; at < target.length; ) {
-      if (this.blockLeft === 0) this.nextBlock(source, target, at, width);
-      const end = Math.min(target.length, at + this.blockLeft * width);
-      const count = (end - at) / width;
-      if (this.blockIsSame === 1) {
-        target.set(source.subarray(at, end), at);
-        this.wide?.skip(count);
-        this.narrow?.skip(count);
-      } else this.dense(type, source.subarray(at, end), target.subarray(at, end));
-      this.blockLeft -= count;
-      at = end;
+      if (this.gapLeft < 0)
+        this.gapLeft = this.gaps.gap(this.coder.encodes ? unchangedElements(source, target, at, width) : 0);
+      const same = Math.min(this.gapLeft, (target.length - at) / width);
+      target.set(source.subarray(at, at + same * width), at);
+      this.wide?.skip(same);
+      this.narrow?.skip(same);
+      this.gapLeft -= same;
+      at += same * width;
+      if (at === target.length) return;
+      this.dense(type, source.subarray(at, at + width), target.subarray(at, at + width));
+      this.gapLeft = -1;
+      at += width;
     }
-  }
-
-  private nextBlock(source: Uint8Array, target: Uint8Array, at: number, width: number): void {
-    const end = Math.min(target.length, at + SPARSE_BLOCK * width);
-    let same = 1;
-    for (let i = at; i < end; i++) if (source[i] !== target[i]) same = 0;
-    this.blockIsSame = this.coder.bit(this.layout.sparse + this.sameBlocks, same);
-    this.sameBlocks = ((this.sameBlocks << 1) | this.blockIsSame) & 7;
-    this.blockLeft = SPARSE_BLOCK;
   }
 
   private dense(type: number, source: Uint8Array, target: Uint8Array): void {
@@ -146,9 +137,9 @@ export class ElementModels {
 
   /** An op begins: of a tensor with rows of `columns` elements, at `column`. */
   beginOp(columns: number, column: number, sparse: boolean): void {
-    this.sparse = sparse;
-    this.blockLeft = 0;
-    this.sameBlocks = 0;
+    this.isSparse = sparse;
+    this.gapLeft = -1;
+    this.gaps.begin();
     this.wide?.beginOp(columns, column);
     this.narrow?.beginOp(columns, column);
   }
@@ -298,4 +289,10 @@ export class ElementModels {
     for (let i = count - 1; i >= 0; i--) node = (node << 1) | this.coder.bit(context + node, (value >>> i) & 1);
     return node - (1 << count);
   }
+}
+
+function unchangedElements(source: Uint8Array, target: Uint8Array, start: number, width: number): number {
+  let at = start;
+  while (at < target.length && source[at] === target[at]) at++;
+  return Math.floor((at - start) / width);
 }

@@ -56,7 +56,7 @@ export class OpModels {
     else op.shift = 0;
     op.columns = 1;
     op.column = 0;
-    op.sparse = op.kind === OP_DELTA ? coder.bit(layout.opSparse, op.sparse) : 0;
+    op.sparse = op.kind === OP_DELTA || op.kind === OP_CAST ? coder.bit(layout.opSparse + op.kind, op.sparse) : 0;
     if (op.kind === OP_DELTA && layout.columns >= 0) {
       op.columns = 1 + this.number(layout.columns, columns - 1);
       op.column = this.number(layout.columns + NUMBER_SIZES, column);

@@ -12,6 +12,7 @@ import { type BitCoder, EVEN, QUICK_SHIFT, SINGLE_SHIFT, SLOW_SHIFT } from './bi
 const TOP = 1 << 22;
 
 export class RangeDecoder implements BitCoder {
+  readonly encodes = false;
   /** Probability that the bit is 0, in 1/65536, by context; with one rate both are the same array. */
   private readonly quick: Uint16Array;
   private readonly slow: Uint16Array;

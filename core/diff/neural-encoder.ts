@@ -2,17 +2,17 @@
 
 import type { ByteModel } from '../codec/byte-model.js';
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
-import { ElementModels, SPARSE_BLOCK } from '../codec/element-models.js';
+import { ElementModels } from '../codec/element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from '../codec/elements.js';
 import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
-import { OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
+import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import { type Piece, predictCast, type ReadSource, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
 
-/** Unchanged blocks are flagged where at least one in so many is. */
-const SPARSE_SHARE = 2;
+/** Gaps between changed elements are coded where at most one element in so many changed. */
+const SPARSE_SHARE = 32;
 
 export interface NeuralDictionary {
   readonly bytes: Uint8Array;
@@ -55,45 +55,46 @@ export class NeuralEncoder {
     let at = 0;
     for (const piece of pieces) {
       const bytes = target.subarray(at, at + piece.length);
+      const predicted = predict(piece, readSource);
       const op = codedOp(piece, cursor);
-      if (piece.kind === OP_DELTA) op.sparse = isSparse(piece, readSource(piece.source, piece.length), bytes) ? 1 : 0;
+      if (predicted !== null) op.sparse = isSparse(piece.type, predicted, bytes) ? 1 : 0;
       this.ops.op(op);
       this.elements.beginOp(op.columns, op.column, op.sparse === 1);
+      this.piece(piece, bytes, predicted, at, cursor + op.shift);
       cursor += op.shift + sourceBytesOf(piece);
-      this.piece(piece, bytes, at, cursor - sourceBytesOf(piece), readSource);
       at += piece.length;
     }
     return this.coder.finish();
   }
 
-  private piece(piece: Piece, target: Uint8Array, at: number, source: number, readSource: ReadSource): void {
+  private piece(piece: Piece, target: Uint8Array, predicted: Uint8Array | null, at: number, source: number): void {
     if (piece.kind === OP_COPY) return;
-    if (piece.kind === OP_LITERAL) {
-      if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
-      else this.elements.literal(piece.type, target);
-      return;
-    }
-    const base = readSource(source, sourceBytesOf(piece));
-    if (piece.cast === undefined) {
-      this.elements.delta(piece.type, base, target);
-      return;
-    }
-    if (piece.cast.scales !== null) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
-    this.elements.delta(piece.type, predictCast(piece.cast, base, piece.length), target);
+    if (predicted !== null) {
+      if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
+      this.elements.delta(piece.type, predicted, target);
+    } else if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
+    else this.elements.literal(piece.type, target);
   }
 }
 
-/** Whether enough blocks are unchanged for a flag each to pay. */
-function isSparse(piece: Piece, source: Uint8Array, target: Uint8Array): boolean {
-  const block = SPARSE_BLOCK * ELEMENT_BYTES[piece.type]!;
-  let same = 0;
-  for (let start = 0; start < target.length; start += block) {
-    let i = start;
-    const end = Math.min(target.length, start + block);
-    while (i < end && source[i] === target[i]) i++;
-    if (i === end) same++;
+/** What a delta or a cast starts from; null for pieces that predict nothing. */
+function predict(piece: Piece, readSource: ReadSource): Uint8Array | null {
+  if (piece.kind === OP_COPY || piece.kind === OP_LITERAL) return null;
+  const base = readSource(piece.source, sourceBytesOf(piece));
+  return piece.cast === undefined ? base : predictCast(piece.cast, base, piece.length);
+}
+
+/** Whether so few elements differ that the gaps between them say it best, which is also the quickest to decode. */
+function isSparse(type: number, predicted: Uint8Array, target: Uint8Array): boolean {
+  const width = ELEMENT_BYTES[type]!;
+  const most = target.length / width / SPARSE_SHARE;
+  let changed = 0;
+  for (let i = 0; i < target.length && changed <= most; i++) {
+    if (predicted[i] === target[i]) continue;
+    changed++;
+    i += width - 1 - (i % width);
   }
-  return same * SPARSE_SHARE > target.length / block;
+  return changed <= most;
 }
 
 function codedOp(piece: Piece, cursor: number): CodedOp {

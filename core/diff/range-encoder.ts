@@ -7,6 +7,7 @@ const TOP = 1 << 22;
 const CARRY = 1 << 30;
 
 export class RangeEncoder implements BitCoder {
+  readonly encodes = true;
   private readonly quick: Uint16Array;
   private readonly slow: Uint16Array;
   private readonly twoRates: boolean;

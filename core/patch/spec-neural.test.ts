@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { CONTEXT_LAYOUTS, NUMBER_SIZES, SIZES, UNARY } from '../codec/context-layout.js';
-import { SPARSE_BLOCK } from '../codec/element-models.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import * as sizes from '../codec/neural-sizes.js';
+import { GAP_SIZE_BITS } from '../codec/sparse-model.js';
 
 const spec = readFileSync(new URL('./SPEC.md', import.meta.url), 'utf8');
 const section = /^## The neural payload\n[\s\S]*?^## /m.exec(spec)?.[0] ?? assert.fail('the section is there');
@@ -35,13 +35,13 @@ test('numbers that it spells out', () => {
   assert.deepEqual([(wideSize - wideZero) / 9, SIZES], [16, 32]);
   assert.deepEqual([(byteUnary - byteZero - 3) / 9, UNARY + 1], [8, 15]);
   assert.deepEqual(
-    CONTEXT_LAYOUTS.map(({ levels, topBits }) => [levels, topBits]),
+    CONTEXT_LAYOUTS.map(({ levels, topBits, gapsBefore }) => [levels, topBits, gapsBefore]),
     [
-      [1, 2],
-      [8, 3],
+      [1, 2, 1],
+      [8, 3, 16],
     ],
   );
-  assert.deepEqual([NUMBER_SIZES, SPARSE_BLOCK, MAX_NEURAL_SCALES], [24, 32, 4096]);
+  assert.deepEqual([NUMBER_SIZES, GAP_SIZE_BITS, MAX_NEURAL_SCALES], [24, 5, 4096]);
   const { WIDE_BUCKETS, WIDE_NODES, WIDE_SIZE_MAPS, WIDE_SIGN_STATES, WIDE_COLUMNS } = sizes;
   assert.deepEqual(
     [WIDE_BUCKETS, WIDE_NODES, WIDE_SIZE_MAPS, WIDE_SIGN_STATES, WIDE_COLUMNS],
