@@ -3,6 +3,7 @@
  * in memory is one segment, the source's index and the dictionary, whatever the sizes of the files.
  */
 
+import { ELEMENT_BYTE } from '../codec/elements.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { MallornError } from '../errors.js';
 import type { ModelLayout, Tensor } from '../formats/model.js';
@@ -12,6 +13,7 @@ import {
   FLAG_TO_GRID,
   FLAG_WHOLE_SOURCE,
   OP_COPY,
+  OP_LITERAL,
   SEGMENT_COPY,
   SEGMENT_NEURAL,
   SEGMENT_STORED,
@@ -82,6 +84,10 @@ const LARGE_DICTIONARY_BYTES = 1 << 20;
 
 /** Neural coding is slow: only plans that zstd makes no larger than this, against its best, are tried with it. */
 const WORTH_A_TRY = 1.25;
+
+/** Bytes that the byte model codes in a tenth of a second, and how many times as many are worth it. */
+const FEW_LITERAL_BYTES = 128 << 10;
+const MUCH_MORE = 4;
 
 const NO_DICTIONARY: Dictionary = { offset: 0, bytes: new Uint8Array(0) };
 
@@ -168,10 +174,9 @@ class BodyEncoder {
     this.chooseDictionary(segment);
     this.best = null;
     const costs = plans.map((plan) => this.offerPlain(plan, segment));
-    const promising = WORTH_A_TRY * Math.min(...costs);
-    plans.forEach((plan, i) => {
-      if (this.neural !== null && costs[i]! <= promising) this.offerNeural(this.neural, plan, segment);
-    });
+    if (this.neural !== null) {
+      for (const plan of promisingPlans(plans, costs)) this.offerNeural(this.neural, plan, segment);
+    }
     this.write(this.best!);
   }
 
@@ -300,6 +305,21 @@ class BodyEncoder {
     source.read(offset, bytes);
     return bytes;
   }
+}
+
+/** Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do. */
+function promisingPlans(plans: readonly (readonly Piece[])[], costs: readonly number[]): (readonly Piece[])[] {
+  const near = plans.filter((_, i) => costs[i]! <= WORTH_A_TRY * Math.min(...costs));
+  const literalBytes = near.map(byteLiterals);
+  const most = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
+  return near.filter((_, i) => literalBytes[i]! <= most);
+}
+
+function byteLiterals(plan: readonly Piece[]): number {
+  return plan.reduce(
+    (sum, { kind, type, length }) => sum + (kind === OP_LITERAL && type === ELEMENT_BYTE ? length : 0),
+    0,
+  );
 }
 
 function createMatcher(source: ByteSource): ByteMatcher {
