@@ -54,6 +54,9 @@ interface Row {
   readonly ratioCommon: number;
   readonly ratio: number;
   readonly createMs: number;
+  /** The microcontroller profile's patch of the same pair, where it was asked for; likewise without its header and frame hashes. */
+  readonly mcuBytes: number | null;
+  readonly mcuRatio: number | null;
 }
 
 const { values, positionals } = parseArgs({
@@ -71,7 +74,7 @@ async function main(folder: string): Promise<void> {
   const baselines = readBaselines(join(folder, 'baseline.md'));
   const scratch = mkdtempSync(join(tmpdir(), 'mallorn-bench-'));
   console.log(
-    `${'pair'.padEnd(34)}${['new', 'common best', 'best of all', 'mallorn', 'ratio', 'of all'].map((h) => h.padStart(12)).join('')}`,
+    `${'pair'.padEnd(34)}${['new', 'common best', 'best of all', 'mallorn', 'ratio', 'of all', 'mcu', 'of all'].map((h) => h.padStart(12)).join('')}`,
   );
   try {
     const rows: Row[] = [];
@@ -91,33 +94,44 @@ async function main(folder: string): Promise<void> {
 async function measure(folder: string, scratch: string, pair: Pair, baseline: Baseline): Promise<Row> {
   const source = join(folder, pair.name, `old.${pair.format}`);
   const target = join(folder, pair.name, `new.${pair.format}`);
+  const own = await patchFor(source, target, scratch, values.profile as Profile);
+  // What a microcontroller could be sent instead, beside it: its codec is the neural one.
+  const mcu = values.neural && values.profile === 'gateway' ? await patchFor(source, target, scratch, 'mcu') : null;
+  const bestCommon = Math.min(...COMMON_TOOLS.map((tool) => baseline.get(tool) ?? Number.POSITIVE_INFINITY));
+  const [bestTool, best] = [...baseline].reduce((a, b) => (b[1] < a[1] ? b : a));
+  return {
+    ...own,
+    pair: pair.name,
+    group: pair.what_changed,
+    newBytes: statSync(target).size,
+    bestCommon,
+    best,
+    bestTool,
+    ratioCommon: (own.patchBytes - own.overheadBytes) / bestCommon,
+    ratio: (own.patchBytes - own.overheadBytes) / best,
+    mcuBytes: mcu?.patchBytes ?? null,
+    mcuRatio: mcu === null ? null : (mcu.patchBytes - mcu.overheadBytes) / best,
+  };
+}
+
+/** Creates the patch, applies it, compares, and takes its size from the file. */
+async function patchFor(
+  source: string,
+  target: string,
+  scratch: string,
+  profile: Profile,
+): Promise<Pick<Row, 'patchBytes' | 'overheadBytes' | 'createMs'>> {
   const patch = join(scratch, 'patch');
   const output = join(scratch, 'output');
-  const profile = values.profile as Profile;
   const started = performance.now();
   await createPatch(source, target, patch, { compressionLevel: Number(values.level), profile, neural: values.neural });
   const createMs = performance.now() - started;
   await applyPatch(source, patch, output);
-  if (!readFileSync(output).equals(readFileSync(target))) throw new Error(`${pair.name}: the applied patch differs`);
+  if (!readFileSync(output).equals(readFileSync(target))) throw new Error(`${target}: the applied patch differs`);
   const patchBytes = statSync(patch).size;
   const header = FIXED_HEADER_BYTES + HASH_BYTES + 1;
   const frames = Math.ceil((patchBytes - header) / PROFILES[profile].frameBytes);
-  const overheadBytes = header + Math.max(0, frames - 1) * HASH_BYTES;
-  const bestCommon = Math.min(...COMMON_TOOLS.map((tool) => baseline.get(tool) ?? Number.POSITIVE_INFINITY));
-  const [bestTool, best] = [...baseline].reduce((a, b) => (b[1] < a[1] ? b : a));
-  return {
-    pair: pair.name,
-    group: pair.what_changed,
-    newBytes: statSync(target).size,
-    patchBytes,
-    overheadBytes,
-    bestCommon,
-    best,
-    bestTool,
-    ratioCommon: (patchBytes - overheadBytes) / bestCommon,
-    ratio: (patchBytes - overheadBytes) / best,
-    createMs,
-  };
+  return { patchBytes, overheadBytes: header + Math.max(0, frames - 1) * HASH_BYTES, createMs };
 }
 
 function readBaselines(path: string): Map<string, Baseline> {
@@ -137,18 +151,22 @@ function readBaselines(path: string): Map<string, Baseline> {
 function print(row: Row): void {
   const bytes = [row.newBytes, row.bestCommon, row.best, row.patchBytes].map((n) => String(n).padStart(12));
   const ratios = [row.ratioCommon, row.ratio].map((ratio) => ratio.toFixed(3).padStart(12));
-  console.log(`${row.pair.padEnd(34)}${bytes.join('')}${ratios.join('')}`);
+  const { mcuBytes, mcuRatio } = row;
+  const mcu = mcuRatio === null ? '' : `${String(mcuBytes).padStart(12)}${mcuRatio.toFixed(3).padStart(12)}`;
+  console.log(`${row.pair.padEnd(34)}${bytes.join('')}${ratios.join('')}${mcu}`);
 }
 
 function summarise(rows: readonly Row[]): void {
   const groups = [...new Set(rows.map(({ group }) => group))].map((group) => {
     const members = rows.filter((row) => row.group === group);
     const common = statistics(members.map(({ ratioCommon }) => ratioCommon));
-    return { group, pairs: members.length, common, all: statistics(members.map(({ ratio }) => ratio)) };
+    const mcuRatios = members.flatMap(({ mcuRatio }) => mcuRatio ?? []);
+    const mcu = mcuRatios.length === 0 ? null : statistics(mcuRatios);
+    return { group, pairs: members.length, common, all: statistics(members.map(({ ratio }) => ratio)), mcu };
   });
   console.log('\n(mallorn - header - frame hashes) / best other tool, per pair: geometric mean, median, worst');
-  for (const { group, pairs, common, all } of groups) {
-    const figures = `of bsdiff, xdelta3, patch-from: ${show(common)}   of all: ${show(all)}`;
+  for (const { group, pairs, common, all, mcu } of groups) {
+    const figures = `of bsdiff, xdelta3, patch-from: ${show(common)}   of all: ${show(all)}${mcu === null ? '' : `   mcu: ${show(mcu)}`}`;
     console.log(`${group.padEnd(48)}${String(pairs).padStart(3)} pairs  ${figures}`);
   }
   const { level, profile, neural } = values;

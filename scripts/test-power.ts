@@ -8,13 +8,15 @@
  */
 
 import { type ChildProcess, execFileSync, fork, spawn, spawnSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
-import { build, type Plugin } from 'esbuild';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
 import { GEOMETRIES } from '../hil-tests/power/geometries.js';
-import { type Edit, MUTANTS, type Mutant } from '../hil-tests/power/mutants.js';
+import { MUTANTS, type Mutant } from '../hil-tests/power/mutants.js';
 import type { GroupReport } from '../hil-tests/power/power.main.js';
 import type { Failure } from '../hil-tests/power/tally.js';
+import type { Edit } from '../hil-tests/support/edit.js';
+import { editing } from './edit-sources.js';
 import { nodeBundle, root } from './esbuild-options.js';
 
 const WORKERS = 2;
@@ -154,25 +156,4 @@ async function bundle(outfile: string, edits: readonly Edit[]): Promise<void> {
     plugins: [editing(edits, applied)],
   });
   if (applied.size < edits.length) throw new Error('the suite does not reach an edited file');
-}
-
-function editing(edits: readonly Edit[], applied: Set<Edit>): Plugin {
-  return {
-    name: 'edit-production-sources',
-    setup(builder) {
-      builder.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-        const file = relative(root, path).replaceAll('\\', '/');
-        const own = edits.filter((edit) => edit.file === file);
-        if (own.length === 0) return null;
-        let contents = readFileSync(path, 'utf8');
-        for (const edit of own) {
-          const count = contents.split(edit.from).length - 1;
-          if (count !== 1) throw new Error(`expected once in ${file}, got ${count} times: ${edit.from}`);
-          contents = contents.replace(edit.from, () => edit.to);
-          applied.add(edit);
-        }
-        return { contents, loader: 'ts' };
-      });
-    },
-  };
 }

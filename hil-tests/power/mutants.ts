@@ -1,13 +1,8 @@
 /**
- * Faults that the power-cut suite must notice: edits of the production source, each with the groups that kill it. `from` must
- * occur exactly once, so that a list that no longer fits the source fails.
+ * Faults that the power-cut suite must notice: edits of the production source, each with the groups that kill it.
  */
 
-export interface Edit {
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
-}
+import type { Edit } from '../support/edit.js';
 
 export interface Mutant {
   readonly name: string;
