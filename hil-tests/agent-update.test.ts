@@ -247,27 +247,5 @@ if (!playAgentRole()) {
       assert.match(rig.server.requests[1]?.range ?? '', /^bytes=[1-9]\d+-$/);
       assert.ok(rig.server.bodyBytes < size / 2, `${rig.server.bodyBytes} of ${size} bytes`);
     });
-
-    it('survives being killed again and again', async () => {
-      await startRig();
-      const document = await rig.publishFiles([OLD], NEW, {
-        patch: { profile: 'mcu', privateKey: TRUSTED.privateKey },
-      });
-      rig.server.fault = () => ({ kind: 'slow', blockDelayMs: 2 });
-      await rig.wish(document);
-      const models = [sha256Hex(OLD), sha256Hex(NEW)];
-      for (let i = 0; i < 4; i++) {
-        const { gets } = rig.server;
-        rig.startChild();
-        // From its first request on, later each time.
-        for (let waited = 0; rig.server.gets === gets && waited < 100; waited++) await delay(20);
-        await delay(i * 25);
-        await rig.killChild();
-        assert.ok(models.includes(rig.activeSha256()));
-      }
-      rig.startChild();
-      await rig.reported('up_to_date');
-      assert.deepEqual(rig.activeModel(), NEW);
-    });
   });
 }

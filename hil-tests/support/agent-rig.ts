@@ -56,6 +56,8 @@ export interface RigOptions {
   /** Null: a device without a model. */
   readonly installed: Uint8Array | null;
   readonly config?: Record<string, unknown>;
+  /** Default: in the rig's own folder. */
+  readonly slotsFolder?: string;
 }
 
 export class AgentRig {
@@ -65,7 +67,7 @@ export class AgentRig {
   readonly configPath = join(this.folder, 'agent.json');
   /** What the HTTP server serves. */
   readonly www: string;
-  readonly slotsFolder = join(this.folder, 'slots');
+  readonly slotsFolder: string;
   private readonly options: RigOptions;
   private agent: RunningAgent | null = null;
   private child: ChildProcess | null = null;
@@ -76,6 +78,7 @@ export class AgentRig {
     this.broker = broker;
     this.server = server;
     this.www = www;
+    this.slotsFolder = options.slotsFolder ?? join(this.folder, 'slots');
   }
 
   static async start(options: RigOptions): Promise<AgentRig> {
@@ -94,7 +97,7 @@ export class AgentRig {
     return {
       device: 'gw-1',
       mqtt: { url: this.broker.url, reconnectMinMs: 20, reconnectMaxMs: 50 },
-      model: { name: 'pose', slots: 'slots' },
+      model: { name: 'pose', slots: this.slotsFolder },
       trustedKeys: ['trusted.pub'],
       retry: { minDelayMs: 10, maxDelayMs: 50, maxAttempts: 4, resumeDelayMs: 5, stallTimeoutMs: 2000 },
       ...this.options.config,
@@ -123,23 +126,38 @@ export class AgentRig {
     this.agent = null;
   }
 
-  /** The agent as a process of its own. */
-  startChild(): void {
-    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    this.child = spawn(process.execPath, [...process.execArgv.filter(isLoaderFlag), TEST_FILE], {
-      env: { ...env, [CHILD_ROLE]: this.configPath },
-      stdio: ['ignore', 'inherit', 'inherit'],
+  /** The agent as a process of its own: this test file's, or the built program. `env` is added to what it inherits. */
+  startChild(cliPath?: string, env: Record<string, string> = {}): void {
+    const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+    const args =
+      cliPath === undefined
+        ? [...process.execArgv.filter(isLoaderFlag), TEST_FILE]
+        : [cliPath, 'agent', '--config', this.configPath];
+    const child = spawn(process.execPath, args, {
+      env: { ...inherited, ...env, [CHILD_ROLE]: this.configPath },
+      stdio: ['ignore', 'inherit', cliPath === undefined ? 'inherit' : 'pipe'],
     });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => this.log.push(text.trimEnd()));
+    this.child = child;
   }
 
-  /** SIGKILL: nothing of the process gets a chance to tidy up. Resolves once it is gone. */
-  async killChild(): Promise<void> {
+  /** Code of a child that ends by itself; null when a signal ended it. */
+  async childExit(): Promise<number | null> {
+    const { child } = this;
+    if (child === null) throw new Error('no child was started');
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+    return child.exitCode;
+  }
+
+  /** SIGKILL: nothing of the process gets a chance to tidy up. Resolves once it is gone; whether it was the kill that ended it. */
+  async killChild(): Promise<boolean> {
     const { child } = this;
     this.child = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return false;
     const gone = once(child, 'exit');
     child.kill('SIGKILL');
     await gone;
+    return child.signalCode === 'SIGKILL';
   }
 
   /** Makes the patch as `mallorn publish` does; nothing is told to the broker yet. */

@@ -12,7 +12,7 @@ import { basename, join } from 'node:path';
 export type Fault =
   /** Destroys the connection after this many body bytes. */
   | { readonly kind: 'cut'; readonly afterBytes: number }
-  /** Sends this many body bytes, then nothing, and keeps the connection. */
+  /** Sends this many body bytes, then nothing, and keeps the connection. A body that is shorter ends as it should. */
   | { readonly kind: 'stall'; readonly afterBytes: number }
   /** 200 and the whole file, whatever was asked for. */
   | { readonly kind: 'ignore-range' }
@@ -138,14 +138,15 @@ export class PatchServer {
   }
 
   private async send(response: ServerResponse, body: Uint8Array, fault: Fault | null): Promise<void> {
-    const limit = fault?.kind === 'cut' || fault?.kind === 'stall' ? fault.afterBytes : body.length;
+    const limit =
+      fault?.kind === 'cut' || fault?.kind === 'stall' ? Math.min(fault.afterBytes, body.length) : body.length;
     for (let at = 0; at < limit && !response.destroyed; at += BLOCK_BYTES) {
       if (fault?.kind === 'slow') await new Promise((resolve) => setTimeout(resolve, fault.blockDelayMs));
       await this.write(response, body.subarray(at, Math.min(at + BLOCK_BYTES, limit)));
     }
     if (fault?.kind === 'too-long') await this.write(response, new Uint8Array(fault.extraBytes));
     if (fault?.kind === 'cut') response.destroy();
-    else if (fault?.kind !== 'stall') response.end();
+    else if (fault?.kind !== 'stall' || limit === body.length) response.end();
   }
 
   /** Counted once the socket has taken them: a client that hangs up is not charged for what it never got. */
