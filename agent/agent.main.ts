@@ -118,7 +118,7 @@ async function compose(
   tls: TlsFiles,
   slots: SlotDirectory,
 ): Promise<RunningAgent> {
-  const bootCount = await countBoot(new JsonFile(join(config.stateFolder, 'boots.json')));
+  const bootCount = await countBoot(new JsonFile(join(config.stateFolder, 'boots.json')), log);
   let link: MqttLink | null = null;
   const runtime = new AgentRuntime({
     settings: {
@@ -207,10 +207,15 @@ function keyIdHex(publicKey: Uint8Array): string {
   return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
 }
 
-async function countBoot(file: JsonFile): Promise<number> {
+/** A disk that is full must not keep the agent from saying so: the number is then only used twice. */
+async function countBoot(file: JsonFile, log: Log): Promise<number> {
   const saved = (await file.load()) as { boots?: unknown } | undefined;
   const boots = (Number.isSafeInteger(saved?.boots) ? (saved?.boots as number) : 0) + 1;
-  await file.save({ boots });
+  try {
+    await file.save({ boots });
+  } catch (error) {
+    log('error', 'cannot count this start', { error: messageOf(error) });
+  }
   return boots;
 }
 

@@ -2,9 +2,10 @@
  * A small JSON value on disk that is always whole: written beside its place, synced, renamed over it, and the folder
  * synced so that the rename itself survives a power cut.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IoError } from '../core/errors.js';
+import { makeFolder } from './make-folder.js';
 
 /** What the runtime needs of a place to remember things. */
 export interface StateFile {
@@ -48,7 +49,7 @@ export class JsonFile implements StateFile {
 
   private async replace(value: unknown): Promise<void> {
     const folder = dirname(this.path);
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     // One writer per file: the runtime saves one state after another.
     const temporary = `${this.path}.new`;
     const file = await open(temporary, 'w', 0o600);

@@ -207,6 +207,23 @@ describe('machine', () => {
     assert.deepEqual(machine.state.installed, { sha256: NEW, version: '2.0' });
   });
 
+  it('applying -> applying: where the base has rotted, the whole model is asked for, if the policy allows it', () => {
+    const full = { fullImage: { url: 'https://models.example/f', size: 900 } };
+    const rotten = permanent('source-hash-mismatch', 'expected another SHA-256');
+    const machine = booted({ fullImage: 'always' }).slots(OLD).send(wish(full)).slots(OLD);
+    machine.send({ kind: 'stopped', ticket: machine.state.ticket, failure: rotten, reachedBytes: 0 });
+    assert.equal(machine.kind, 'applying');
+    const [, , start] = machine.effects;
+    assert.ok(start?.kind === 'startUpdate' && start.ticket === machine.state.ticket);
+    assert.deepEqual(start.job.choice, { kind: 'full', ...full.fullImage, baseSha256: null });
+    machine.send({ kind: 'stopped', ticket: machine.state.ticket, failure: rotten, reachedBytes: 0 });
+    assert.equal(machine.kind, 'refused');
+
+    const poor = booted().slots(OLD).send(wish(full)).slots(OLD);
+    poor.send({ kind: 'stopped', ticket: poor.state.ticket, failure: rotten, reachedBytes: 0 });
+    assert.equal(poor.kind, 'refused');
+  });
+
   it('applying -> refused: a permanent failure is remembered for the document', () => {
     const machine = applying().refuses();
     assert.equal(machine.report.status, 'refused');

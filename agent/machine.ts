@@ -21,6 +21,8 @@ import type {
   Wish,
 } from './machine-types.js';
 
+/** SourceHashMismatch, as failureOf spells it. */
+const ROTTEN_BASE = 'source-hash-mismatch';
 const FRESH: Retry = { attempt: 0, farthestBytes: 0, again: false };
 
 export function initialState(): State {
@@ -195,6 +197,10 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
   if (state.kind === 'committing' && !(state.wish.kind === 'want' && state.wish.desired.id === state.job.desired.id)) {
     return reconsider(settings, state);
   }
+  if (failure.reason === ROTTEN_BASE && state.kind === 'applying' && state.job.choice.kind === 'patch') {
+    const whole = wholeImage(settings, state);
+    if (whole !== null) return whole;
+  }
   if (failure.kind === 'permanent') {
     return refuse(settings, state, failure, state.installed?.sha256 ?? null);
   }
@@ -205,6 +211,16 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
   const ticket = state.ticket + 1;
   const delayMs = delayOf(settings.retry, retry.attempt, failure);
   return go({ ...common(state), kind: 'waiting', ticket, retry, failure }, { kind: 'scheduleRetry', ticket, delayMs });
+}
+
+/** No patch helps a device whose model has rotted: every one starts from it. */
+function wholeImage(settings: MachineSettings, state: StateOf<'applying'>): Step | null {
+  const verdict = choose(settings, state.job.desired, null);
+  if (verdict.kind === 'refuse') return null;
+  const ticket = state.ticket + 1;
+  const job = { ...state.job, choice: verdict.choice };
+  const next = { ...state, ticket, job, progress: null };
+  return go(next, { kind: 'startUpdate', ticket, job, again: true });
 }
 
 /** A link that breaks every ten megabytes still brings a big model home; a server that always fails at the same byte does not. */

@@ -5,10 +5,11 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IoError } from '../core/errors.js';
 import { type DesiredDocument, parseDesired } from './desired.js';
+import { makeFolder } from './make-folder.js';
 
 export interface PatchRequest {
   readonly profile: 'gateway' | 'mcu';
@@ -75,7 +76,7 @@ const PATCH_SUFFIX = '.mlrn';
 export async function publish(options: PublishOptions): Promise<PublishResult> {
   requireSound(documentOf(options, '0'.repeat(64), []));
   requireBaseUrl(options.baseUrl);
-  await orIoError(`cannot make ${options.outDir}`, mkdir(options.outDir, { recursive: true }));
+  await makeFolder(options.outDir);
   const targetSha256 = await sha256OfFile(options.target);
   const files: PublishedFile[] = [];
   const make = async (source: string | null, baseSha256: string | null, profile: 'gateway' | 'mcu'): Promise<void> => {

@@ -2,14 +2,31 @@
  * One update on the synchronous side: the applier between a stream of patch bytes and the slots. Wiring over ports and
  * nothing else: it runs in a worker thread on a gateway and straight in a test.
  */
+
 import { Applier } from '../core/apply/applier.js';
 import { FlashTarget } from '../core/apply/flash-target.js';
 import { Journal } from '../core/apply/journal.js';
+import { equalBytes } from '../core/bytes.js';
 import { createMixedModels } from '../core/codec/mixed-models.js';
-import { InvalidPatch, IoError, invariant, TargetHashMismatch } from '../core/errors.js';
+import {
+  type ErrorCode,
+  InvalidPatch,
+  IoError,
+  invariant,
+  SourceHashMismatch,
+  TargetHashMismatch,
+} from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import type { PatchHeader } from '../core/patch/header.js';
-import type { Decompressor, FlashDevice, Hasher, SignatureVerifier, SlotContents, SlotStore } from '../core/ports.js';
+import type {
+  ByteSource,
+  Decompressor,
+  FlashDevice,
+  Hasher,
+  SignatureVerifier,
+  SlotContents,
+  SlotStore,
+} from '../core/ports.js';
 
 export interface SessionPorts {
   readonly slots: SlotStore;
@@ -42,10 +59,14 @@ export type SessionStep =
 /** A chain frame damaged on the way is asked for this often before the patch counts as forged. */
 const FRAME_RETRIES = 2;
 const NOTHING = new Uint8Array(0);
+const HASH_RUN_BYTES = 1 << 18;
+/** What decoding can end in when it was given wrong bytes to work on. */
+const DECODE_CODES: readonly ErrorCode[] = ['BAD_SEGMENT', 'BAD_OP'];
 
 export class UpdateSession {
   private readonly ports: SessionPorts;
   private readonly order: ApplyOrder;
+  private readonly base: ByteSource | null;
   private readonly applier: Applier;
   private readonly onWork: () => void;
   private headerSeen = false;
@@ -60,8 +81,9 @@ export class UpdateSession {
     this.order = order;
     this.onWork = onWork;
     const { slots, hasher, verifier, decompressor } = ports;
+    this.base = order.baseSha256 === null ? null : this.openBase(order.baseSha256);
     this.applier = new Applier({
-      source: order.baseSha256 === null ? null : this.openBase(order.baseSha256),
+      source: this.base,
       target: (header, buffer) => this.openTarget(header, buffer),
       hasher,
       verifier,
@@ -141,16 +163,38 @@ export class UpdateSession {
   }
 
   /**
-   * A resumed target that is wrong may be the medium's fault and not the patch's: the half that lay in the slot was
-   * only vouched for by the journal. The journal is erased, so that the next attempt writes every byte itself.
+   * A signed patch that does not decode to its target may be the medium's fault and not the patch's: the base may have
+   * rotted since it was checked, and the half that lay in the slot of a resumed update was only vouched for by the journal.
+   * The journal is then erased, so that the next attempt looks at the base again and writes every byte itself.
    */
   private explain(error: unknown): unknown {
-    if (!(error instanceof TargetHashMismatch) || !this.resumed) return error;
+    const header = this.applier.header;
+    if (!isWrongOutcome(error) || header === null || this.applier.targetOffset === 0) return error;
+    const { message } = error;
+    const rotten = this.base !== null && !this.hasHash(this.base, header.sourceHash);
+    if (!rotten && !this.resumed) return error;
     eraseAll(this.ports.slots.journal());
-    return new IoError(`a resumed update did not read back whole, starting afresh: ${error.message}`, { cause: error });
+    return rotten
+      ? new SourceHashMismatch(`the active model changed while it was read: ${message}`)
+      : new IoError(`a resumed update did not read back whole, starting afresh: ${message}`, { cause: error });
   }
 
-  private openBase(baseSha256: string): ReturnType<SlotStore['openActive']> {
+  private hasHash(source: ByteSource, expected: Uint8Array): boolean {
+    const { hasher } = this.ports;
+    const run = new Uint8Array(HASH_RUN_BYTES);
+    hasher.reset();
+    for (let at = 0; at < source.size; at += run.length) {
+      const part = run.subarray(0, Math.min(run.length, source.size - at));
+      source.read(at, part);
+      hasher.update(part);
+      this.onWork();
+    }
+    const digest = new Uint8Array(32);
+    hasher.digest(digest);
+    return equalBytes(digest, expected);
+  }
+
+  private openBase(baseSha256: string): ByteSource {
     const active = this.ports.slots.active();
     if (active === null || toHex(active.sha256) !== baseSha256) {
       throw new InvalidPatch('WRONG_BASE', `the active model is no longer the base ${baseSha256}`);
@@ -166,6 +210,11 @@ export class UpdateSession {
     const flash = this.ports.slots.openInactive(header.targetSize);
     return new FlashTarget({ flash, targetSize: header.targetSize, hasher: this.ports.hasher, buffer });
   }
+}
+
+function isWrongOutcome(error: unknown): error is InvalidPatch | TargetHashMismatch {
+  if (error instanceof TargetHashMismatch) return true;
+  return error instanceof InvalidPatch && DECODE_CODES.includes(error.code);
 }
 
 function eraseAll(flash: FlashDevice): void {

@@ -15,6 +15,8 @@ const KEYS = testKeypair(1);
 const OLD = noise(300_000, 1);
 const NEW = noise(300_000, 2);
 const PATCH = makePatch(OLD, NEW, { privateKey: KEYS.privateKey, profile: 'mcu' });
+/** Copies the end of the old model, last. */
+const LATE_COPY = new Uint8Array([...noise(200_000, 3), ...OLD.subarray(200_000)]);
 const RULES = {
   trustedKeys: [KEYS.publicKey],
   family: null,
@@ -36,26 +38,27 @@ describe('update session', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  function openSession(rules: Partial<typeof RULES> = {}): UpdateSession {
+  function openSession(rules: Partial<typeof RULES> = {}, target = NEW): UpdateSession {
     const ports = {
       slots,
       hasher: new NodeHasher(),
       verifier: new NodeSignatureVerifier(),
       decompressor: createDecompressor(),
     };
-    const order = { baseSha256: sha256Hex(OLD), targetSha256: sha256Hex(NEW) };
+    const order = { baseSha256: sha256Hex(OLD), targetSha256: sha256Hex(target) };
     return new UpdateSession(ports, { ...RULES, ...rules }, order);
   }
 
-  /** Feeds the file from its start up to `end`, going where the session wants. Gives its last word and the bytes fed. */
+  /** Feeds the file from `start` up to `end`, going where the session wants. Gives its last word and the bytes fed. */
   function feed(
     session: UpdateSession,
     patch: Uint8Array,
     end = patch.length,
     chunkBytes = 7000,
+    start = 0,
   ): { step: SessionStep; fed: number } {
     let fed = 0;
-    let at = 0;
+    let at = start;
     for (;;) {
       const chunk = patch.slice(at, Math.min(at + chunkBytes, end));
       const step = session.push(chunk);
@@ -90,10 +93,7 @@ describe('update session', () => {
 
   it('starts afresh when the half it left in the slot has rotted', () => {
     feed(openSession(), PATCH, 250_000);
-    const path = join(folder, 'b.model');
-    const half = new Uint8Array(readFileSync(path));
-    half[1000] = (half[1000] ?? 0) ^ 1;
-    writeFileSync(path, half);
+    flip(join(folder, 'b.model'), 1000);
     assert.throws(
       () => feed(openSession(), PATCH),
       (error) => failureOf(error).kind === 'retryable',
@@ -101,6 +101,56 @@ describe('update session', () => {
     const { step, fed } = feed(openSession(), PATCH);
     assert.equal(step.kind, 'done');
     assert.ok(fed >= PATCH.length);
+  });
+
+  it('says that the base rotted while it was read, and not that the patch is wrong', () => {
+    const patch = makePatch(OLD, LATE_COPY, { privateKey: KEYS.privateKey, profile: 'mcu' });
+    const open = () => openSession({}, LATE_COPY);
+    const base = join(folder, 'a.model');
+    for (const isResumed of [false, true]) {
+      const session = open();
+      feed(session, patch, 100_000);
+      flip(base, 290_000);
+      const goOn = () => (isResumed ? feed(open(), patch) : feed(session, patch, patch.length, 7000, 100_000));
+      assert.throws(goOn, { code: 'SOURCE_HASH_MISMATCH', message: /changed while it was read/ });
+      assert.throws(
+        () => feed(open(), patch),
+        { code: 'SOURCE_HASH_MISMATCH', message: /^base model/ },
+        'checked anew',
+      );
+      assert.equal(slots.active()?.size, OLD.length);
+      flip(base, 290_000);
+    }
+    assert.equal(feed(open(), patch).step.kind, 'done', 'of a base that is right again');
+  });
+
+  for (const [what, damage] of [
+    ['zeroed', (journal: Uint8Array) => journal.fill(0)],
+    ['with a flipped bit in every byte', (journal: Uint8Array) => journal.map((byte) => byte ^ 4)],
+    ['cut short', (journal: Uint8Array) => journal.subarray(0, 100)],
+  ] as const) {
+    it(`starts afresh over a journal that is ${what}`, () => {
+      feed(openSession(), PATCH, 250_000);
+      slots.close();
+      const path = join(folder, 'b.journal');
+      writeFileSync(path, damage(new Uint8Array(readFileSync(path))));
+      slots = SlotDirectory.open(folder);
+      const { step, fed } = feed(openSession(), PATCH);
+      assert.equal(step.kind, 'done');
+      assert.ok(fed >= PATCH.length, `${fed} bytes`);
+    });
+  }
+
+  it('goes on from the record before one that rotted', () => {
+    feed(openSession(), PATCH, 250_000);
+    const path = join(folder, 'b.journal');
+    const journal = readFileSync(path);
+    let newest = 0;
+    while (journal.readUInt32LE(newest + 76) === journal.readUInt32LE(0)) newest += 76;
+    flip(path, newest + 30);
+    const { step, fed } = feed(openSession(), PATCH);
+    assert.equal(step.kind, 'done');
+    assert.ok(fed < PATCH.length * 0.75, `${fed} of ${PATCH.length} bytes`);
   });
 
   it('knows a patch that ends too early', () => {
@@ -146,3 +196,10 @@ describe('update session', () => {
     assert.throws(() => openSession({ trustedKeys: [] }), /trusts at least one key/);
   });
 });
+
+/** One rotten bit. */
+function flip(path: string, offset: number): void {
+  const bytes = readFileSync(path);
+  bytes[offset] = (bytes[offset] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+}

@@ -1,8 +1,9 @@
 /** `mallorn create --batch`: a patch for every file of a folder, from the file of the same name in another. */
 
-import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { IoError } from '../../core/errors.js';
+import { makeFolder } from '../make-folder.js';
 import { exitCodeOf, failureOf, UsageError } from './failure.js';
 import { bytesText, table } from './output.js';
 import type { PatchOptions, PatchPair, PatchResult } from './platform.js';
@@ -96,14 +97,6 @@ async function insideOf(next: string, output: string): Promise<string | null> {
   const path = relative(await realpath(next), await realpath(output));
   if (path === '') throw new UsageError('expected an output folder other than DIR_NEW, whose files are the models');
   return path.startsWith('..') ? null : `${path.split(sep).join('/')}/`;
-}
-
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (cause) {
-    throw new IoError(`cannot make ${folder}: ${messageOf(cause)}`, { cause });
-  }
 }
 
 async function run(

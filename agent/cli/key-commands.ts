@@ -1,10 +1,11 @@
 /** `mallorn keygen` and `mallorn sign`. */
 
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { IoError } from '../../core/errors.js';
+import { makeFolder } from '../make-folder.js';
 import { table } from './output.js';
 import { type AddCommand, readKey, withProgress } from './session.js';
 
@@ -53,7 +54,7 @@ async function writeNew(folder: string, files: readonly NewFile[]): Promise<void
   for (const [path] of files)
     if (existsSync(path)) throw new IoError(`${path} is there already; keys are never overwritten`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (const [path, bytes, mode] of files) await writeFile(path, bytes, { flag: 'wx', mode, flush: true });
   } catch (cause) {
     throw new IoError(`cannot write keys to ${folder}: ${cause instanceof Error ? cause.message : String(cause)}`, {

@@ -3,7 +3,7 @@
  * call, with everything unsynced kept, lost, or half of it.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UpdateSession } from '../../agent/update-session.js';
@@ -13,6 +13,7 @@ import { toHex } from '../../core/hex.js';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../../core/limits.js';
 import { noise } from '../../core/patch/build-patch.test.js';
 import { HASH_BYTES } from '../../core/patch/frames.js';
+import { removeFile } from '../../targets/node/atomic-file.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
@@ -36,7 +37,7 @@ export const DIRECTORIES: readonly Directory[] = [
 ];
 
 /** The identity of a process of an earlier boot. */
-const DEAD_HOLDER = '1 1 00000000-0000-0000-0000-000000000000\n';
+const DEAD_HOLDER = '1 1 000000000000 4026531836';
 const MEMORY_DISK = '/dev/shm';
 const SIZES = { profile: 'gateway', segmentBytes: 1024, frameBytes: 256, segments: 10, decodeClass: 0 } as const;
 const hasher = new NodeHasher();
@@ -116,7 +117,7 @@ class FolderDevice {
     tally.countFired();
     const served = readFileSync(join(folder, 'current'));
     assert.ok(same(served, this.update.source) || same(served, this.update.target), 'current is a whole model');
-    if (existsSync(join(folder, 'lock'))) writeFileSync(join(folder, 'lock'), DEAD_HOLDER);
+    if (removeFile(join(folder, 'lock'))) symlinkSync(DEAD_HOLDER, join(folder, 'lock'));
     this.assertConsistent(folder);
     this.boot(folder);
     this.assertFinished(folder);
@@ -135,7 +136,7 @@ class FolderDevice {
     } finally {
       store.close();
     }
-    const left = readdirSync(folder).filter((name) => name.endsWith('.tmp') && !name.startsWith('.lock.'));
+    const left = readdirSync(folder).filter((name) => name.endsWith('.tmp'));
     assert.deepEqual(left, [], 'no temporary file is left');
   }
 

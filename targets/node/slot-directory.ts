@@ -5,7 +5,7 @@
  *   a.model  b.model        the slots; each is a plain model file that other programs can open
  *   a.journal  b.journal    apply journal of a slot that is being written
  *   current                 symbolic link to the active slot's file, for the programs that serve it
- *   lock                    which process owns the folder
+ *   lock                    symbolic link that says which process owns the folder
  *
  * Each step leaves the folder such that the next open finds a whole old or a whole new model. state.json is switched first and
  * `current` after it; an open that finds them apart lets `current` follow.
@@ -121,13 +121,15 @@ export class SlotDirectory implements SlotStore {
 
   /**
    * The file the old model is in is removed, not overwritten: a program that still serves it from an open file keeps it whole.
-   * The device stays valid until the next openInactive, commit or close.
+   * The device stays valid until the next openInactive, commit or close. Throws IoError, with everything as it was, where the
+   * file system has no room for `size` bytes.
    */
   openInactive(size: number): FlashDevice {
     const state = this.readState();
     const slot = inactiveSlot(state);
     this.writer?.close();
     this.writer = null;
+    this.files.requireRoom(slot, size);
     if (state.slots[slot] !== null) this.markWriting(state, slot);
     const { blockLength } = this.options;
     const geometry = { size, erase: 'lazy' as const, ...(blockLength === undefined ? {} : { blockLength }) };

@@ -2,7 +2,17 @@
  * The files of a slot directory, one at a time: where they lie, what may lie there, and how state.json and `current` are
  * replaced. In which order the files change is for slot-directory.ts.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  statfsSync,
+  symlinkSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { IoError } from '../../core/errors.js';
 import { nameOfTemp, removeFile, syncFolder, tempNameFor, writeFileAtomic } from './atomic-file.js';
@@ -13,6 +23,10 @@ const STATE_NAME = 'state.json';
 const CURRENT_NAME = 'current';
 const OWN_FILES: readonly string[] = [STATE_NAME, 'a.model', 'b.model', 'a.journal', 'b.journal'];
 const MAX_STATE_BYTES = 64 << 10;
+/** Beside the model: its journal, a new state.json, and the file system's own records. */
+const SPARE_BYTES = 256 << 10;
+/** Unit of `blocks` in stat(2), whatever the file system's own. */
+const STAT_BLOCK_BYTES = 512;
 
 export class SlotFiles {
   readonly folder: string;
@@ -66,6 +80,22 @@ export class SlotFiles {
     );
   }
 
+  /**
+   * Throws IoError where the file system cannot hold `slot` with `size` bytes: before the kept model is given up for one that
+   * will not fit, and before a disk that others write to as well is filled to its end.
+   */
+  requireRoom(slot: SlotName, size: number): void {
+    const { bavail, bsize, blocks } = attempt(`cannot look at ${this.folder}`, () => statfsSync(this.folder));
+    // Some network and FUSE file systems do not say.
+    if (blocks === 0) return;
+    const kept = lstat(this.modelPath(slot));
+    const room = bavail * bsize + (kept?.blocks ?? 0) * STAT_BLOCK_BYTES;
+    if (room >= size + SPARE_BYTES) return;
+    throw new IoError(
+      `no space left for the new model: expected ${size + SPARE_BYTES} bytes, got ${room}: ${this.folder}`,
+    );
+  }
+
   writeState(state: SlotState): void {
     writeFileAtomic(this.statePath, new TextEncoder().encode(formatState(state)), 0o644);
   }
@@ -105,10 +135,18 @@ export class SlotFiles {
 
 /** Throws IoError. Durable, so that a power cut cannot turn a device with a model into a new one. */
 export function createFolder(folder: string): void {
-  const first = attempt(`cannot create ${folder}`, () => mkdirSync(folder, { recursive: true }));
-  if (first === undefined) return;
+  const first = attempt(`cannot create ${folder}`, () => makeFolders(folder));
+  if (first === null) return;
   syncFolder(dirname(first));
   syncFolder(dirname(folder));
+}
+
+/** The outermost folder that was made, or null. Node's own recursive mkdir never ends where nothing can be made, as in /proc. */
+function makeFolders(folder: string): string | null {
+  if (existsSync(folder)) return null;
+  const outermost = makeFolders(dirname(folder));
+  mkdirSync(folder);
+  return outermost ?? folder;
 }
 
 function lstat(path: string) {
