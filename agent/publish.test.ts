@@ -31,6 +31,8 @@ describe('publish', () => {
     ['a target that is missing', { target: missing }],
     ['an old version that is missing', { olds: [missing] }],
     ['a folder that cannot be made', { outDir: join(model, 'www') }],
+    // In /proc mkdir(2) says ENOENT, which Node's recursive mkdir takes for a missing parent, for ever.
+    ['a folder in /proc', { outDir: '/proc/mallorn/www' }],
   ] as const) {
     it(`of ${name} is an IoError that names it, and no document is written`, async () => {
       const { target, outDir } = { ...options, ...changed };

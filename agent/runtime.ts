@@ -182,6 +182,7 @@ export class AgentRuntime {
   }
 
   private fail(ticket: number, { failure, reachedBytes }: Failed): void {
+    this.options.log('warn', 'stopped', { ...failure, reachedBytes });
     this.dispatch({ kind: 'stopped', ticket, failure, reachedBytes });
   }
 

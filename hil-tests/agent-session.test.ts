@@ -1,6 +1,6 @@
 /** The synchronous side of an update over a real slot directory, without threads or network. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -199,7 +199,15 @@ describe('update session', () => {
 
 /** One rotten bit. */
 function flip(path: string, offset: number): void {
-  const bytes = readFileSync(path);
-  bytes[offset] = (bytes[offset] ?? 0) ^ 1;
-  writeFileSync(path, bytes);
+  const file = openSync(path, 'r+');
+  const byte = new Uint8Array(1);
+  readSync(file, byte, 0, 1, offset);
+  writeSync(
+    file,
+    byte.map((value) => value ^ 1),
+    0,
+    1,
+    offset,
+  );
+  closeSync(file);
 }

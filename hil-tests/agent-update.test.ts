@@ -1,13 +1,13 @@
 /** The production agent against a real broker, a real HTTP server, real patches and real slots. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DesiredDocument } from '../agent/desired.js';
 import { createPatch } from '../targets/node/index.js';
 import { AgentRig, playAgentRole, type RigOptions, STRANGER, TOPICS, TRUSTED } from './support/agent-rig.js';
-import { noise, sha256Hex } from './support/make-patch.js';
+import { makePatch, noise, sha256Hex } from './support/make-patch.js';
 
 const OLD = noise(900_000, 1);
 /** Half of it copied from elsewhere in the old model, half of it new. */
@@ -246,6 +246,63 @@ if (!playAgentRole()) {
       assert.deepEqual(rig.server.requests[0]?.range, 'bytes=0-2047');
       assert.match(rig.server.requests[1]?.range ?? '', /^bytes=[1-9]\d+-$/);
       assert.ok(rig.server.bodyBytes < size / 2, `${rig.server.bodyBytes} of ${size} bytes`);
+    });
+
+    /** Killed when the journal vouches for most of it. */
+    async function killLate(): Promise<DesiredDocument> {
+      await startRig();
+      const patch = { profile: 'mcu', privateKey: TRUSTED.privateKey, versionCounter: 2 } as const;
+      const document = await rig.publishFiles([OLD], NEW, { patch });
+      rig.server.fault = () => ({ kind: 'slow', blockDelayMs: 15 });
+      await rig.wish(document);
+      rig.startChild();
+      await rig.broker.waitFor(TOPICS.reported, (payload) => JSON.parse(payload).progress >= 85);
+      await rig.killChild();
+      rig.server.fault = () => null;
+      rig.server.resetCounters();
+      return document;
+    }
+
+    it('goes on from its journal where the server has never heard of Range', async () => {
+      await killLate();
+      rig.server.fault = () => ({ kind: 'ignore-range' });
+      rig.startChild();
+      await rig.reported('up_to_date');
+      assert.deepEqual(rig.activeModel(), NEW);
+      assert.ok(rig.server.requests.every(({ range }) => range !== null));
+    });
+
+    it('starts afresh where another patch to the same model lies under the address now', async () => {
+      const document = await killLate();
+      const [file] = document.patches;
+      const other = makePatch(OLD, NEW, { profile: 'mcu', privateKey: TRUSTED.privateKey, versionCounter: 3 });
+      assert.equal(other.length, file?.size);
+      writeFileSync(join(rig.www, new URL(file?.url ?? '').pathname), other);
+      rig.startChild();
+      await rig.reported('up_to_date');
+      assert.deepEqual(rig.activeModel(), NEW);
+      assert.ok(rig.server.bodyBytes >= other.length, `${rig.server.bodyBytes} of ${other.length} bytes`);
+    });
+
+    it('writes the patch to no file: it streams into the slot', async () => {
+      await startRig();
+      const patch = { profile: 'mcu', privateKey: TRUSTED.privateKey } as const;
+      const document = await rig.publishFiles([OLD], NEW, { patch });
+      rig.server.fault = () => ({ kind: 'slow', blockDelayMs: 15 });
+      await rig.wish(document);
+      await rig.startAgent();
+      const folders = [rig.slotsFolder, join(rig.folder, 'agent-state'), rig.folder];
+      const seen = new Set<string>();
+      while (rig.activeSha256() !== sha256Hex(NEW)) {
+        for (const name of folders.flatMap((folder) => readdirSync(folder))) seen.add(name);
+        await delay(5);
+      }
+      const known = ['a.model', 'b.model', 'b.journal', 'current', 'lock', 'state.json', 'boots.json'];
+      const own = ['agent-state', 'agent.json', 'models', 'slots', 'trusted.pub'];
+      const temporary = /^state\.json\.new$|^\.(state\.json|current)\.[0-9a-f]{12}\.tmp$/;
+      const strange = [...seen].filter((name) => ![...known, ...own].includes(name) && !temporary.test(name));
+      assert.deepEqual(strange, []);
+      assert.ok(seen.has('b.journal'), 'looked while it was written');
     });
   });
 }

@@ -326,6 +326,7 @@ describe('SlotDirectory', () => {
     assert.ok(!existsSync(folder));
     SlotDirectory.open(folder, { create: true }).close();
     assert.ok(existsSync(join(folder, 'state.json')));
+    assert.throws(() => SlotDirectory.open('/proc/mallorn/slots', { create: true }), IoError);
   });
 
   for (const name of ['a.model', 'b.model', 'b.journal', 'state.json']) {
