@@ -42,24 +42,24 @@ describe('the built agent', { timeout: 120_000 }, () => {
   }
 
   async function reportedError(pattern: RegExp): Promise<void> {
-    await rig.broker.waitFor(TOPICS.reported, (text) => pattern.test(JSON.parse(text).error?.message ?? ''), 30_000);
+    await rig.broker.waitFor(TOPICS.reported, (text) => pattern.test(JSON.parse(text).error?.message ?? ''));
     assert.equal(rig.activeSha256(), sha256Hex(OLD), 'the old model is served');
   }
 
   async function reportedNew(): Promise<void> {
-    await rig.reported('up_to_date', 30_000);
+    await rig.reported('up_to_date');
     assert.deepEqual(rig.activeModel(), NEW);
   }
 
   async function progressed(percent: number): Promise<void> {
-    await rig.broker.waitFor(TOPICS.reported, (text) => JSON.parse(text).progress >= percent, 30_000);
+    await rig.broker.waitFor(TOPICS.reported, (text) => JSON.parse(text).progress >= percent);
   }
 
   it('keeps the previous model where the new one has no room, and updates once it has', NEEDS_MOUNT, async () => {
     const small = await startOnSmallDisk({ installed: OLDER });
     rig.startChild(CLI);
     await rig.wish(await rig.publishFiles([OLDER], OLD));
-    await rig.reported('up_to_date', 30_000);
+    await rig.reported('up_to_date');
     small.fill(100_000);
     await rig.wish(await rig.publishFiles([OLD], NEW, { version: '3.0' }));
     await reportedError(/no space left for the new model: expected \d+ bytes, got \d+/);
@@ -80,7 +80,7 @@ describe('the built agent', { timeout: 120_000 }, () => {
     await rig.killChild();
     const { length } = rig.broker.messages;
     rig.startChild(CLI);
-    await rig.broker.waitFor(TOPICS.state, () => rig.broker.messages.slice(length).some(isReady), 30_000);
+    await rig.broker.waitFor(TOPICS.state, () => rig.broker.messages.slice(length).some(isReady));
     await reportedError(/ENOSPC|no space left/);
     rig.server.fault = () => null;
     rig.server.resetCounters();
@@ -93,7 +93,7 @@ describe('the built agent', { timeout: 120_000 }, () => {
   it('says that its file system is read-only, and updates once it is not', NEEDS_MOUNT, async () => {
     const small = await startOnSmallDisk();
     rig.startChild(CLI);
-    await rig.reported('no_wish', 30_000);
+    await rig.reported('no_wish');
     small.remount('ro');
     await rig.wish(await rig.publishFiles([OLD], NEW));
     await reportedError(/EROFS/);
@@ -142,7 +142,7 @@ describe('the built agent', { timeout: 120_000 }, () => {
     const rotten = rot(join(rig.slotsFolder, 'a.model'));
     await rig.wish(await rig.publishFiles([OLD], NEW));
     rig.startChild(CLI);
-    const reported = await rig.reported('refused', 30_000);
+    const reported = await rig.reported('refused');
     assert.equal(reported.error?.reason, 'source-hash-mismatch');
     assert.equal(rig.activeSha256(), sha256Hex(rotten));
   });

@@ -194,7 +194,7 @@ export class AgentRig {
   }
 
   /** Waits for a `reported` document with this status. */
-  async reported(status: Reported['status'], timeoutMs = 10_000): Promise<Reported> {
+  async reported(status: Reported['status'], timeoutMs = 30_000): Promise<Reported> {
     const accept = (payload: string) => (JSON.parse(payload) as Reported).status === status;
     try {
       return JSON.parse(await this.broker.waitFor(TOPICS.reported, accept, timeoutMs)) as Reported;

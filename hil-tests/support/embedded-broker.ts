@@ -60,7 +60,7 @@ export class EmbeddedBroker {
   }
 
   /** Resolves with the first payload, the latest one included, that `accept` takes. Rejects after `timeoutMs`. */
-  waitFor(topic: string, accept: (payload: string) => boolean, timeoutMs = 10_000): Promise<string> {
+  waitFor(topic: string, accept: (payload: string) => boolean, timeoutMs = 30_000): Promise<string> {
     const latest = this.latest.get(topic);
     if (latest !== undefined && accept(latest)) return Promise.resolve(latest);
     return new Promise((resolve, reject) => {
