@@ -7,7 +7,7 @@
  * updates were against the exponent of the old weight (research/codec.md, 2). Integers: how large recent differences were.
  */
 
-import { readI32, writeU16, writeU32 } from '../bytes.js';
+import { readI32, readU16, writeU16, writeU32 } from '../bytes.js';
 import type { BitCoder } from './bit-coder.js';
 import { type ContextLayout, SIZES, UNARY } from './context-layout.js';
 import {
@@ -102,10 +102,16 @@ export class ElementModels {
           target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!);
         return;
       case 2:
-        this.delta16(type, source, target);
+        if (this.wide === null) this.delta16(type, source, target);
+        else
+          for (let i = 0; i < target.length; i += 2)
+            writeU16(target, i, this.wide.element(type, readU16(source, i), readU16(target, i)));
         return;
       default:
-        this.delta32(type, source, target);
+        if (this.wide === null) this.delta32(type, source, target);
+        else
+          for (let i = 0; i < target.length; i += 4)
+            writeU32(target, i, this.wide.element(type, readI32(source, i), readI32(target, i)));
     }
   }
 
@@ -117,7 +123,7 @@ export class ElementModels {
       const old = source[i]! | (source[i + 1]! << 8);
       const now = target[i]! | (target[i + 1]! << 8);
       const raw = ordered ? toOrdered16(now) - toOrdered16(old) : now - old;
-      const difference = this.wideDelta((raw << 16) >> 16, (old >>> exponentShift) & exponentMask, old >= 0x8000);
+      const difference = this.wideDelta((raw << 16) >> 16, (old >>> exponentShift) & exponentMask);
       const value = ordered ? fromOrdered16(toOrdered16(old) + difference) : old + difference;
       target[i] = value;
       target[i + 1] = value >>> 8;
@@ -130,7 +136,7 @@ export class ElementModels {
       const old = readI32(source, i);
       const now = readI32(target, i);
       const raw = ordered ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
-      const difference = this.wideDelta(raw, ordered ? (old >>> 23) & 0xff : 0, old < 0);
+      const difference = this.wideDelta(raw, ordered ? (old >>> 23) & 0xff : 0);
       writeU32(target, i, ordered ? fromOrdered32((toOrdered32(old) + difference) | 0) : (old + difference) | 0);
     }
   }
@@ -145,26 +151,7 @@ export class ElementModels {
   }
 
   /** A difference of 16 or 32 bits to a weight of this exponent. */
-  private wideDelta(difference: number, exponent: number, oldIsNegative: boolean): number {
-    return this.wide === null
-      ? this.plainWideDelta(difference, exponent)
-      : this.mixedWideDelta(this.wide, difference, exponent, oldIsNegative);
-  }
-
-  private mixedWideDelta(wide: WideModel, difference: number, exponent: number, oldIsNegative: boolean): number {
-    const magnitude = difference < 0 ? -difference : difference;
-    const size = wide.size(32 - Math.clz32(magnitude), exponent);
-    let value = 0;
-    if (size > 0) {
-      const sign = wide.sign(difference < 0 ? 1 : 0, size, oldIsNegative);
-      const absolute = this.mantissa(size - 1, size === 32 ? 0 : magnitude - 2 ** (size - 1)) + 2 ** (size - 1);
-      value = sign === 1 ? -absolute | 0 : absolute | 0;
-    }
-    wide.nextColumn();
-    return value;
-  }
-
-  private plainWideDelta(difference: number, exponent: number): number {
+  private wideDelta(difference: number, exponent: number): number {
     const { coder, layout } = this;
     const bucket = ((this.updateSize - 16 * exponent) >> layout.expectedShift) + layout.expectedZero;
     const expected = Math.max(0, Math.min(layout.expected - 1, bucket));

@@ -44,7 +44,12 @@ export interface MixerOptions {
   readonly maps: Uint32Array;
   /** [sets, inputs], in 1/65536. */
   readonly weights: Int32Array;
+  /** Inputs from maps. */
   readonly inputs: number;
+  /** Further inputs that say a probability themselves; their weights come behind the others'. */
+  readonly odds?: number;
+  /** How often an entry counts at most, 1 to 1023: with fewer it forgets sooner. */
+  readonly countLimit?: number;
   /** How fast weights learn. */
   readonly rate: number;
 }
@@ -52,47 +57,58 @@ export interface MixerOptions {
 export class Mixer {
   /** The state of each input for the bit to come, an index into `maps`, or SILENT. */
   readonly states: Int32Array;
+  /** For the bit to come, that it is 1, in 1/4096 below 4096; or SILENT. */
+  readonly odds: Int32Array;
   private readonly coder: BitCoder;
   private readonly maps: Uint32Array;
   private readonly weights: Int32Array;
   private readonly rate: number;
+  private readonly countLimit: number;
   private readonly stretched: Int32Array;
 
-  constructor({ coder, maps, weights, inputs, rate }: MixerOptions) {
+  constructor({ coder, maps, weights, inputs, odds = 0, rate, countLimit = COUNT_LIMIT }: MixerOptions) {
     this.coder = coder;
     this.maps = maps;
     this.weights = weights;
     this.rate = rate;
+    this.countLimit = countLimit;
     this.states = new Int32Array(inputs);
-    this.stretched = new Int32Array(inputs);
+    this.odds = new Int32Array(odds);
+    this.stretched = new Int32Array(inputs + odds);
   }
 
   /** Codes a bit from the states; the weights of both sets are added. */
   bit(value: number, setA: number, setB: number): number {
-    const { states, stretched, weights, maps } = this;
-    const inputs = states.length;
+    const { states, odds, stretched, weights, maps, countLimit } = this;
+    const counted = states.length;
+    const inputs = stretched.length;
     const a = setA * inputs;
     const b = setB * inputs;
     let sum = 0;
     for (let i = 0; i < inputs; i++) {
-      const state = states[i]!;
-      stretched[i] = state === SILENT ? 0 : STRETCH[maps[state]! >>> 20]!;
-      sum += stretched[i]! * (weights[a + i]! + weights[b + i]!);
+      let s = 0;
+      if (i < counted) {
+        const state = states[i]!;
+        if (state !== SILENT) s = STRETCH[maps[state]! >>> 20]!;
+      } else if (odds[i - counted] !== SILENT) s = STRETCH[odds[i - counted]!]!;
+      stretched[i] = s;
+      sum += s * (weights[a + i]! + weights[b + i]!);
     }
     const one = Math.max(1, Math.min(4095, squash(Math.floor(sum / WEIGHT_ONE))));
     const bit = this.coder.mixed(4096 - one, value);
     const error = ((bit << 12) - one) * this.rate;
     for (let i = 0; i < inputs; i++) {
-      const state = states[i]!;
-      if (state === SILENT) continue;
+      // Of a silent input this is 0.
       const step = (stretched[i]! * error + 0x8000) >> 16;
       weights[a + i] = weights[a + i]! + step;
       weights[b + i] = weights[b + i]! + step;
+      if (i >= counted || states[i] === SILENT) continue;
+      const state = states[i]!;
       const entry = maps[state]!;
       const seen = entry & COUNT_MASK;
       const p = entry >>> COUNT_BITS;
       const moved = p + Math.trunc(((bit === 1 ? 0x3fffff : 0) - p) / (seen + 1.5));
-      maps[state] = ((moved << COUNT_BITS) | Math.min(seen + 1, COUNT_LIMIT)) >>> 0;
+      maps[state] = ((moved << COUNT_BITS) | Math.min(seen + 1, countLimit)) >>> 0;
     }
     return bit;
   }

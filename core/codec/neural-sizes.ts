@@ -21,18 +21,39 @@ export const WEIGHTS = INPUTS * (NODE_SETS + MATCH_SETS);
 /** Bytes of the byte model's state: histories, places of matches, probabilities, weights. */
 export const BYTE_MODEL_BYTES = 2 * (1 << TABLE_BITS) + 4 * ((1 << PLACE_BITS) + MAPS + WEIGHTS);
 
-/** Wide differences (16 and 32 bits): buckets of the expected size, and nodes of the size's tree. */
-export const WIDE_BUCKETS = 64;
-export const WIDE_NODES = 64;
+/** Who predicts a wide element (update-experts.ts), and the distributions that are drawn from that. */
+export const EXPERTS = 6;
+export const WIDE_ODDS = EXPERTS + 2;
 /** Columns of a weight matrix whose updates are followed apart; further ones share. */
 export const WIDE_COLUMNS = 8192;
-export const WIDE_SIZE_INPUTS = 5;
+/** Ranks of an update that are found, in matrices of so many columns at most. */
+export const LOW_RANKS = 16;
+export const LOW_RANK_COLUMNS = 2048;
+/** Wide differences (16 and 32 bits): buckets of the expected size, nodes of the size's tree, bits below the leading one. */
+export const WIDE_BUCKETS = 64;
+export const WIDE_NODES = 32;
+export const WIDE_TOP_BITS = 4;
+export const WIDE_SIZE_INPUTS = 6;
 export const WIDE_SIGN_INPUTS = 4;
+export const WIDE_TOP_INPUTS = 3;
 export const WIDE_SIGN_STATES = 128;
-export const WIDE_SIZE_MAPS = WIDE_SIZE_INPUTS * WIDE_BUCKETS * WIDE_NODES;
-export const WIDE_MAPS = WIDE_SIZE_MAPS + WIDE_SIGN_INPUTS * WIDE_SIGN_STATES;
-export const WIDE_WEIGHTS = WIDE_SIZE_INPUTS * (WIDE_NODES + 1) + WIDE_SIGN_INPUTS * 2;
-export const WIDE_MODEL_BYTES = 4 * (WIDE_MAPS + WIDE_WEIGHTS) + 2 * 2 * WIDE_COLUMNS;
+/** Sets of mixing weights. */
+export const WIDE_ZERO_SETS = EXPERTS + 1;
+export const WIDE_SIZE_SETS = WIDE_NODES + EXPERTS;
+export const WIDE_SIGN_SETS = EXPERTS + 1;
+export const WIDE_TOP_SETS = (1 << WIDE_TOP_BITS) + WIDE_BUCKETS;
+export const WIDE_SIGN_MAPS = WIDE_SIZE_INPUTS * WIDE_BUCKETS * WIDE_NODES;
+export const WIDE_TOP_MAPS = WIDE_SIGN_MAPS + WIDE_SIGN_INPUTS * WIDE_SIGN_STATES;
+export const WIDE_MAPS = WIDE_TOP_MAPS + ((WIDE_TOP_INPUTS * WIDE_BUCKETS) << WIDE_TOP_BITS);
+export const WIDE_WEIGHTS =
+  (WIDE_ZERO_SETS + WIDE_SIZE_SETS) * (WIDE_SIZE_INPUTS + WIDE_ODDS) +
+  WIDE_SIGN_SETS * (WIDE_SIGN_INPUTS + WIDE_ODDS) +
+  WIDE_TOP_SETS * (WIDE_TOP_INPUTS + WIDE_ODDS);
+export const LOW_RANK_BYTES = 8 * (LOW_RANKS + 1) * LOW_RANK_COLUMNS;
+/** Sums of squares and products, errors, and how often it was seen, by column. */
+export const EXPERTS_BYTES = LOW_RANK_BYTES + WIDE_COLUMNS * (2 * 8 + EXPERTS * 4 + 1);
+/** And a sign by column; four bytes to begin at a multiple of eight. */
+export const WIDE_MODEL_BYTES = 4 + EXPERTS_BYTES + WIDE_COLUMNS + 4 * (WIDE_MAPS + WIDE_WEIGHTS);
 
 /** Differences of bytes: buckets of the expected size, and places in the unary code. */
 export const NARROW_BUCKETS = 32;

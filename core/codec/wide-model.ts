@@ -1,165 +1,270 @@
 /**
- * The gateway class's model of differences between floats. How large an update is shows in the updates just before, in those of
- * the last hundred weights, and in those of the same column of the matrix; which way it goes shows in the weight's own sign
- * and in its neighbours'. Each predicts every bit, and mixing finds out what holds for this model.
+ * The gateway class's model of numbers of 16 and 32 bits that were something else before: weights, biases. Experts predict the
+ * value (update-experts.ts); the difference to the best one's, in units of the last place, is coded as zero or not, sign, size
+ * and top bits. Each of these bits is mixed from what the experts' distributions say of it (interval-odds.ts) and from how
+ * differences went under the same expectations before.
  */
 
 import type { BitCoder } from './bit-coder.js';
+import { IntervalOdds } from './interval-odds.js';
 import { Mixer, mapEntry, WEIGHT_ONE } from './mixer.js';
 import {
+  EXPERTS,
+  EXPERTS_BYTES,
   WIDE_BUCKETS,
   WIDE_COLUMNS,
   WIDE_MAPS,
   WIDE_NODES,
+  WIDE_ODDS,
   WIDE_SIGN_INPUTS,
+  WIDE_SIGN_MAPS,
+  WIDE_SIGN_SETS,
   WIDE_SIGN_STATES,
   WIDE_SIZE_INPUTS,
-  WIDE_SIZE_MAPS,
+  WIDE_SIZE_SETS,
+  WIDE_TOP_BITS,
+  WIDE_TOP_INPUTS,
+  WIDE_TOP_MAPS,
+  WIDE_TOP_SETS,
   WIDE_WEIGHTS,
+  WIDE_ZERO_SETS,
 } from './neural-sizes.js';
+import { UpdateExperts } from './update-experts.js';
+import { ValueScale } from './value-scale.js';
 
-const SIZE_RATE = 32;
-const SIGN_RATE = 24;
-/** Bucket of an update as large as one unit of the old weight. */
-const BUCKET_ZERO = 12;
-/** No update of this column was seen. */
-const UNSEEN = -32768;
+const SIZE_RATE = 20;
+const SIGN_RATE = 12;
+const TOP_RATE = 12;
+const COUNT_LIMIT = 255;
+/** Two sets' weights of an input are added. */
+const WEIGHT = Math.floor(WEIGHT_ONE * 0.075);
+const TOP_WEIGHT = Math.floor(WEIGHT_ONE * 0.025);
+/** Distributions beside the experts' own: the best one's in the op, and in row and column both. */
+const IN_OP = EXPERTS;
+const IN_ROW_AND_COLUMN = EXPERTS + 1;
+/** Spreads are no less than this part of the distance of neighbouring values. */
+const HEARD = 4;
+const LEAST_SPREAD = 1 / 16;
+/** Bucket of an expected difference of one unit. */
+const BUCKET_ONE = 10;
 /** Signs as contexts: plus, minus, none yet. */
 const NO_SIGN = 2;
+const LEAST_UNIT = 2 ** -149;
 
 export class WideModel {
+  private readonly coder: BitCoder;
   private readonly maps: Uint32Array;
   private readonly weights: Int32Array;
-  /** Running mean of log2 of the update's absolute size, in 1/16, by column. */
-  private readonly columnSizes: Int16Array;
-  private readonly columnSigns: Int16Array;
+  private readonly topWeights: Int32Array;
+  private readonly columnSigns: Uint8Array;
+  private readonly experts: UpdateExperts;
+  private readonly odds = new IntervalOdds(WIDE_ODDS);
+  private readonly scale = new ValueScale();
+  private readonly zero: Mixer;
   private readonly sizes: Mixer;
   private readonly signs: Mixer;
-  /** The same over the last few weights, and over about a hundred; the latter in 1/256. */
-  private near = 0;
-  private far = 0;
-  /** Exponent of the old weight, its low bits. */
-  private under = 0;
-  private columns = 1;
-  private column = 0;
+  private readonly tops: Mixer;
+  /** Contexts of the element under way. */
+  private readonly contexts = new Int32Array(WIDE_SIZE_INPUTS);
+  /** What the difference is taken to, in order and as a value. */
+  private centre = 0;
+  private side = 1;
   private lastSign = NO_SIGN;
   private beforeSign = NO_SIGN;
+  private readonly float = new Float32Array(1);
+  private readonly floatBits = new Int32Array(this.float.buffer);
 
   constructor(coder: BitCoder, memory: ArrayBuffer, offset: number) {
-    this.maps = new Uint32Array(memory, offset, WIDE_MAPS);
-    const weightsAt = offset + 4 * WIDE_MAPS;
-    this.weights = new Int32Array(memory, weightsAt, WIDE_WEIGHTS);
-    const columnsAt = weightsAt + 4 * WIDE_WEIGHTS;
-    this.columnSizes = new Int16Array(memory, columnsAt, WIDE_COLUMNS);
-    this.columnSigns = new Int16Array(memory, columnsAt + 2 * WIDE_COLUMNS, WIDE_COLUMNS);
-    const sizeWeights = WIDE_SIZE_INPUTS * (WIDE_NODES + 1);
-    this.sizes = new Mixer({
-      coder,
-      maps: this.maps,
-      weights: this.weights.subarray(0, sizeWeights),
-      inputs: WIDE_SIZE_INPUTS,
-      rate: SIZE_RATE,
-    });
-    this.signs = new Mixer({
-      coder,
-      maps: this.maps,
-      weights: this.weights.subarray(sizeWeights),
-      inputs: WIDE_SIGN_INPUTS,
-      rate: SIGN_RATE,
-    });
+    this.coder = coder;
+    const at = (offset + 7) & ~7;
+    this.experts = new UpdateExperts(memory, at);
+    const signsAt = at + EXPERTS_BYTES;
+    this.columnSigns = new Uint8Array(memory, signsAt, WIDE_COLUMNS);
+    this.maps = new Uint32Array(memory, signsAt + WIDE_COLUMNS, WIDE_MAPS);
+    this.weights = new Int32Array(memory, signsAt + WIDE_COLUMNS + 4 * WIDE_MAPS, WIDE_WEIGHTS);
+    let used = 0;
+    const mixer = (inputs: number, sets: number, rate: number): Mixer => {
+      const weights = this.weights.subarray(used, used + sets * (inputs + WIDE_ODDS));
+      used += weights.length;
+      return new Mixer({ coder, maps: this.maps, weights, inputs, odds: WIDE_ODDS, rate, countLimit: COUNT_LIMIT });
+    };
+    this.zero = mixer(WIDE_SIZE_INPUTS, WIDE_ZERO_SETS, SIZE_RATE);
+    this.sizes = mixer(WIDE_SIZE_INPUTS, WIDE_SIZE_SETS, SIZE_RATE);
+    this.signs = mixer(WIDE_SIGN_INPUTS, WIDE_SIGN_SETS, SIGN_RATE);
+    this.topWeights = this.weights.subarray(used);
+    this.tops = mixer(WIDE_TOP_INPUTS, WIDE_TOP_SETS, TOP_RATE);
   }
 
   /** A segment begins. */
   begin(): void {
     this.maps.fill(mapEntry(0.5, 0));
-    this.weights.fill(Math.floor((WEIGHT_ONE * 3) / 16));
-    this.near = 0;
-    this.far = 0;
+    this.weights.fill(WEIGHT);
+    const inputs = WIDE_TOP_INPUTS + WIDE_ODDS;
+    for (let i = 0; i < this.topWeights.length; i++) if (i % inputs < WIDE_TOP_INPUTS) this.topWeights[i] = TOP_WEIGHT;
     this.beginOp(1, 0);
   }
 
   /** An op begins at `column` of rows of `columns` elements. */
   beginOp(columns: number, column: number): void {
-    this.columns = columns;
-    this.column = column;
+    this.experts.beginOp(columns, column);
     this.lastSign = NO_SIGN;
     this.beforeSign = NO_SIGN;
-    const held = Math.min(columns, WIDE_COLUMNS);
-    this.columnSizes.fill(UNSEEN, 0, held);
-    this.columnSigns.fill(NO_SIGN, 0, held);
-  }
-
-  /** Codes floor(log2 |difference|) + 1, or 0 for none. `exponent` is that of the old weight. */
-  size(value: number, exponent: number): number {
-    const slot = this.column % WIDE_COLUMNS;
-    const seen = this.columnSizes[slot]!;
-    const near = bucketOf(this.near - 16 * exponent);
-    const far = bucketOf((this.far >> 4) - 16 * exponent);
-    const column = seen === UNSEEN ? near : bucketOf(seen - 16 * exponent);
-    const both = ((near >> 3) << 3) | (column >> 3);
-    this.under = exponent & (WIDE_BUCKETS - 1);
-    const zero = this.sizeBit(near, far, column, both, 0, value === 0 ? 1 : 0);
-    let size = 0;
-    if (zero === 0) {
-      let node = 1;
-      for (let bit = 4; bit >= 0; bit--)
-        node = (node << 1) | this.sizeBit(near, far, column, both, node, ((value - 1) >> bit) & 1);
-      size = node - 31;
-    }
-    this.learnSize(size, exponent, slot, seen);
-    return size;
-  }
-
-  private sizeBit(near: number, far: number, column: number, both: number, node: number, value: number): number {
-    const { states } = this.sizes;
-    states[0] = near * WIDE_NODES + node;
-    states[1] = (WIDE_BUCKETS + far) * WIDE_NODES + node;
-    states[2] = (2 * WIDE_BUCKETS + column) * WIDE_NODES + node;
-    states[3] = (3 * WIDE_BUCKETS + both) * WIDE_NODES + node;
-    states[4] = (4 * WIDE_BUCKETS + this.under) * WIDE_NODES + node;
-    return this.sizes.bit(value, node, WIDE_NODES);
-  }
-
-  private learnSize(size: number, exponent: number, slot: number, seen: number): void {
-    // No difference only says that the update was below the weight's resolution.
-    const near = size === 0 ? Math.min(this.near, 16 * exponent - 16) : 16 * (size + exponent);
-    this.near += (near - this.near) >> 3;
-    const far = size === 0 ? Math.min(this.far >> 4, 16 * exponent - 16) : near;
-    this.far += (16 * far - this.far) >> 6;
-    const own = size === 0 ? Math.min(seen === UNSEEN ? this.near : seen, 16 * exponent - 16) : near;
-    this.columnSizes[slot] = seen === UNSEEN ? own : seen + ((own - seen) >> 2);
-  }
-
-  /** Codes a difference's sign, 1 for minus, and goes on to the next column. */
-  sign(value: number, size: number, oldIsNegative: boolean): number {
-    const { states } = this.signs;
-    const slot = this.column % WIDE_COLUMNS;
-    const column = this.columnSigns[slot]!;
-    const old = oldIsNegative ? 1 : 0;
-    const around = 3 * this.lastSign + this.beforeSign;
-    states[0] = WIDE_SIZE_MAPS + 32 * old + (size & 31);
-    states[1] = WIDE_SIZE_MAPS + WIDE_SIGN_STATES + 9 * old + around;
-    states[2] = WIDE_SIZE_MAPS + 2 * WIDE_SIGN_STATES + 3 * column + this.lastSign;
-    states[3] = WIDE_SIZE_MAPS + 3 * WIDE_SIGN_STATES + 27 * old + 9 * column + around;
-    const sign = this.signs.bit(value, 0, 1);
-    this.beforeSign = this.lastSign;
-    this.lastSign = sign;
-    this.columnSigns[slot] = sign;
-    return sign;
+    this.columnSigns.fill(NO_SIGN, 0, Math.min(columns, WIDE_COLUMNS));
   }
 
   /** Passes over elements that are known not to differ. */
   skip(count: number): void {
-    this.column = (this.column + count) % this.columns;
+    this.experts.skip(count);
   }
 
-  /** To be called after each element. */
-  nextColumn(): void {
-    this.column = this.column + 1 === this.columns ? 0 : this.column + 1;
+  /** Codes an element of the type, where the source has `before`; both as bits. */
+  element(type: number, before: number, now: number): number {
+    const { scale, experts } = this;
+    scale.use(type);
+    const source = scale.toOrdered(before);
+    const old = scale.value(source);
+    const best = experts.predict(old);
+    // Of the old weight rather than what it rounds to: not every element is a number.
+    this.centre = best === 0 ? source : scale.nearest(experts.expected[best]!);
+    const centre = scale.value(this.centre);
+    const unit = this.unitAt(this.centre);
+    this.describe(best, unit);
+    const target = scale.toOrdered(now);
+    let coded = this.centre;
+    const isHit = this.zeroBit(best, target === coded ? 1 : 0) === 1;
+    if (!isHit) {
+      this.signBit(best, old, centre, unit, target < coded ? 1 : 0);
+      const distance = this.distance(best, target > coded ? target - coded : coded - target);
+      coded += this.side * distance;
+      // A hostile payload may lead anywhere.
+      coded = scale.top === 0xffff ? coded & 0xffff : coded >>> 0;
+    }
+    experts.learn(scale.value(coded), isHit ? best : -1, isHit ? unit : this.unitAt(coded));
+    return scale.toBits(coded);
   }
-}
 
-/** In half powers of two. */
-function bucketOf(size: number): number {
-  return Math.max(0, Math.min(WIDE_BUCKETS - 1, ((size + 4) >> 3) + BUCKET_ZERO));
+  /** How far the next value is. */
+  private unitAt(place: number): number {
+    const { scale } = this;
+    return Math.max(LEAST_UNIT, scale.value(Math.min(scale.top, place + 1)) - scale.value(place));
+  }
+
+  /** Spreads of the distributions, and contexts. */
+  private describe(best: number, unit: number): void {
+    const { experts, odds, contexts, scale } = this;
+    const { expected, near, far, inColumn, isColumnSeen } = experts;
+    const least = unit * LEAST_SPREAD;
+    const heard = HEARD * (near[best]! + inColumn[best]!);
+    for (let i = 0; i < experts.count; i++) {
+      const error = near[i]! + inColumn[i]!;
+      odds.set(i, expected[i]!, error > heard ? 0 : Math.max(least, isColumnSeen ? error / 2 : near[i]!));
+    }
+    if (experts.count < EXPERTS) odds.set(EXPERTS - 1, 0, 0);
+    odds.set(IN_OP, expected[best]!, Math.max(least, far[best]!));
+    const separable = isColumnSeen && far[best]! > 0 ? (near[best]! * inColumn[best]!) / far[best]! : near[best]!;
+    odds.set(IN_ROW_AND_COLUMN, expected[best]!, Math.max(least, separable));
+    const nearBucket = this.bucketOf(near[best]! / unit);
+    const columnBucket = isColumnSeen ? this.bucketOf(inColumn[best]! / unit) : nearBucket;
+    contexts[0] = nearBucket;
+    contexts[1] = this.bucketOf(far[best]! / unit);
+    contexts[2] = columnBucket;
+    contexts[3] = (nearBucket & ~7) | (columnBucket >> 3);
+    contexts[4] = Math.floor(this.centre / 2 ** scale.fractionBits) & (WIDE_BUCKETS - 1);
+    contexts[5] = best;
+  }
+
+  private zeroBit(best: number, value: number): number {
+    const { zero, contexts } = this;
+    for (let i = 0; i < WIDE_SIZE_INPUTS; i++) zero.states[i] = (i * WIDE_BUCKETS + contexts[i]!) * WIDE_NODES;
+    this.side = -1;
+    const below = this.edge(1);
+    this.side = 1;
+    this.odds.centreOdds(below, this.edge(1), zero.odds);
+    return zero.bit(value, best, EXPERTS);
+  }
+
+  private signBit(best: number, old: number, centre: number, unit: number, value: number): void {
+    const { signs, experts, columnSigns, contexts } = this;
+    const { slot } = experts;
+    const around = 3 * this.lastSign + this.beforeSign;
+    const negative = old < 0 ? 1 : 0;
+    const off = old - centre > unit / 2 ? 2 : centre - old > unit / 2 ? 1 : 0;
+    signs.states[0] = WIDE_SIGN_MAPS + WIDE_BUCKETS * negative + contexts[0]!;
+    signs.states[1] = WIDE_SIGN_MAPS + WIDE_SIGN_STATES + 27 * negative + 9 * off + around;
+    signs.states[2] = WIDE_SIGN_MAPS + 2 * WIDE_SIGN_STATES + 9 * negative + 3 * columnSigns[slot]! + this.lastSign;
+    signs.states[3] = WIDE_SIGN_MAPS + 3 * WIDE_SIGN_STATES + 3 * EXPERTS * negative + 3 * best + off;
+    this.odds.signOdds(signs.odds);
+    const sign = signs.bit(value, best, EXPERTS);
+    this.beforeSign = this.lastSign;
+    this.lastSign = sign;
+    columnSigns[slot] = sign;
+    this.side = sign === 1 ? -1 : 1;
+  }
+
+  /** Codes a distance from the centre, at least 1: its size, top bits, and the others as they are. */
+  private distance(best: number, value: number): number {
+    const { coder, scale, odds } = this;
+    const short = scale.top === 0xffff;
+    odds.begin(this.side, this.edge(1), this.edge(short ? 2 ** 16 : 2 ** 32));
+    const size = this.size(best, value < 1 ? 0 : 31 - Math.clz32(value), short ? 3 : 4);
+    let distance = 2 ** size;
+    let left = size;
+    for (let node = 1; left > 0 && left > size - WIDE_TOP_BITS; ) {
+      left--;
+      const bit = this.topBit(size, node, distance + 2 ** left, (value >>> left) & 1);
+      node = (node << 1) | bit;
+      if (bit === 1) distance += 2 ** left;
+    }
+    while (left > 0) {
+      const run = Math.min(left, 16);
+      left -= run;
+      distance += coder.direct(run, (value >>> left) & (2 ** run - 1)) * 2 ** left;
+    }
+    return distance;
+  }
+
+  private size(best: number, value: number, highest: number): number {
+    const { sizes, contexts, odds } = this;
+    let node = 1 << (4 - highest);
+    let size = 0;
+    for (let bit = highest; bit >= 0; bit--) {
+      odds.cut(this.edge(2 ** (size + (1 << bit))), sizes.odds);
+      for (let i = 0; i < WIDE_SIZE_INPUTS; i++)
+        sizes.states[i] = (i * WIDE_BUCKETS + contexts[i]!) * WIDE_NODES + node;
+      const coded = sizes.bit((value >> bit) & 1, node, WIDE_NODES + best);
+      odds.take(coded);
+      node = (node << 1) | coded;
+      size += coded << bit;
+    }
+    return size;
+  }
+
+  private topBit(size: number, node: number, cut: number, value: number): number {
+    const { tops, odds, contexts } = this;
+    const against = Math.max(0, Math.min(WIDE_BUCKETS - 1, 2 * size - contexts[0]! + WIDE_BUCKETS / 2));
+    odds.cut(this.edge(cut), tops.odds);
+    tops.states[0] = WIDE_TOP_MAPS + (size << WIDE_TOP_BITS) + node;
+    tops.states[1] = WIDE_TOP_MAPS + ((WIDE_BUCKETS + contexts[0]!) << WIDE_TOP_BITS) + node;
+    tops.states[2] = WIDE_TOP_MAPS + ((2 * WIDE_BUCKETS + against) << WIDE_TOP_BITS) + node;
+    const bit = tops.bit(value, node, (1 << WIDE_TOP_BITS) + against);
+    odds.take(bit);
+    return bit;
+  }
+
+  /** The value between the elements at a distance from the centre and one nearer; beyond the last element, that one's. */
+  private edge(distance: number): number {
+    const { scale, side } = this;
+    const place = this.centre + side * distance;
+    if (place <= 0) return scale.value(0);
+    if (place >= scale.top) return scale.value(scale.top);
+    return (scale.value(place) + scale.value(place - side)) / 2;
+  }
+
+  /** In about half powers of two. */
+  private bucketOf(ratio: number): number {
+    this.float[0] = ratio;
+    // What is no number has none of the places below.
+    if (!(ratio >= 0)) return 0;
+    return Math.max(0, Math.min(WIDE_BUCKETS - 1, (this.floatBits[0]! >> 22) - 2 * 127 + BUCKET_ONE));
+  }
 }
