@@ -20,6 +20,7 @@ import {
   toOrdered16,
   toOrdered32,
 } from './elements.js';
+import type { LiteralModel } from './literal-model.js';
 import type { NarrowModel } from './narrow-model.js';
 import type { MixedModels } from './neural-runner.js';
 import { SparseModel } from './sparse-model.js';
@@ -31,6 +32,7 @@ export class ElementModels {
   /** Class 1 alone. */
   private readonly wide: WideModel | null;
   private readonly narrow: NarrowModel | null;
+  private readonly literals: LiteralModel | null;
   /** Running mean of log2 of the update's absolute size, in 1/16. */
   private updateSize = 0;
   private lastWide = 0;
@@ -48,9 +50,10 @@ export class ElementModels {
   private gapLeft = -1;
   private exponentMean = 0;
 
-  constructor(coder: BitCoder, layout: ContextLayout, mixed: Pick<MixedModels, 'wide' | 'narrow'> | null) {
+  constructor(coder: BitCoder, layout: ContextLayout, mixed: Omit<MixedModels, 'bytes'> | null) {
     this.wide = mixed?.wide ?? null;
     this.narrow = mixed?.narrow ?? null;
+    this.literals = mixed?.literals ?? null;
     this.coder = coder;
     this.layout = layout;
     this.gaps = new SparseModel(coder, layout);
@@ -60,6 +63,7 @@ export class ElementModels {
   begin(): void {
     this.wide?.begin();
     this.narrow?.begin();
+    this.literals?.begin();
     this.updateSize = 0;
     this.lastWide = 0;
     this.beforeWide = 0;
@@ -148,6 +152,7 @@ export class ElementModels {
     this.gaps.begin();
     this.wide?.beginOp(columns, column);
     this.narrow?.beginOp(columns, column);
+    this.literals?.beginOp();
   }
 
   /** A difference of 16 or 32 bits to a weight of this exponent. */
@@ -238,7 +243,8 @@ export class ElementModels {
           writeU16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 8, 7));
         return;
       default:
-        for (let i = 0; i < target.length; i++) target[i] = this.int8(target[i]!);
+        for (let i = 0; i < target.length; i++)
+          target[i] = this.literals === null ? this.int8(target[i]!) : this.literals.byte(type, target[i]!);
     }
   }
 

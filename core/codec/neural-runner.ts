@@ -13,6 +13,7 @@ import { CastOp } from './cast-op.js';
 import { CONTEXT_LAYOUTS } from './context-layout.js';
 import { ElementModels } from './element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from './elements.js';
+import type { LiteralModel } from './literal-model.js';
 import type { NarrowModel } from './narrow-model.js';
 import { MIXED_MODELS_BYTES } from './neural-sizes.js';
 import { type CodedOp, OpModels } from './op-models.js';
@@ -34,6 +35,7 @@ export interface MixedModels {
   readonly bytes: ByteModel;
   readonly wide: WideModel;
   readonly narrow: NarrowModel;
+  readonly literals: LiteralModel;
 }
 
 /** Makes them over MIXED_MODELS_BYTES of `memory`; absent from devices that take class 0 only. */

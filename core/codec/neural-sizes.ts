@@ -67,5 +67,15 @@ export const NARROW_MAPS = NARROW_SIZE_MAPS + NARROW_SIGN_INPUTS * NARROW_SIGN_S
 export const NARROW_WEIGHTS = NARROW_INPUTS * (NARROW_NODES + 1) + NARROW_SIGN_INPUTS * 2;
 export const NARROW_MODEL_BYTES = 4 * (NARROW_MAPS + NARROW_WEIGHTS) + 2 * 2 * NARROW_COLUMNS;
 
+/** Bytes of literal numbers: buckets of the expected size, contexts of each input, nodes of the byte's tree. */
+export const LITERAL_BUCKETS = 32;
+export const LITERAL_CONTEXTS = 64;
+export const LITERAL_NODES = 256;
+export const LITERAL_INPUTS = 7;
+export const LITERAL_ODDS = 2;
+export const LITERAL_MAPS = LITERAL_INPUTS * LITERAL_CONTEXTS * LITERAL_NODES;
+export const LITERAL_WEIGHTS = (LITERAL_NODES + LITERAL_CONTEXTS) * (LITERAL_INPUTS + LITERAL_ODDS);
+export const LITERAL_MODEL_BYTES = 4 * (LITERAL_MAPS + LITERAL_WEIGHTS);
+
 /** What class 1 holds beside its contexts. */
-export const MIXED_MODELS_BYTES = BYTE_MODEL_BYTES + WIDE_MODEL_BYTES + NARROW_MODEL_BYTES;
+export const MIXED_MODELS_BYTES = BYTE_MODEL_BYTES + WIDE_MODEL_BYTES + NARROW_MODEL_BYTES + LITERAL_MODEL_BYTES;
