@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MallornError } from '../core/errors.js';
-import { FlashRegion } from '../targets/sim/flash-region.js';
+import { FlashRegion } from '../core/flash-region.js';
 import { type CutPlan, PowerCut, SimFlash, type SimOperation } from '../targets/sim/nor-flash.js';
 import { Prng } from '../targets/sim/prng.js';
 import { readBack } from './contracts/flash-contract.js';

@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
-import { FlashRegion } from '../../targets/sim/flash-region.js';
 import { type NorGeometry, SimFlash } from '../../targets/sim/nor-flash.js';
 import { createMixedModels } from '../codec/mixed-models.js';
+import { FlashRegion } from '../flash-region.js';
 import { MemorySource } from '../memory-source.js';
 import { type BuiltPatch, noise } from '../patch/build-patch.test.js';
 import { HASH_BYTES } from '../patch/frames.js';

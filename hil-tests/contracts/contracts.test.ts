@@ -2,7 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { FlashRegion } from '../../core/flash-region.js';
 import { MemorySource } from '../../core/memory-source.js';
+import { FlashSlots } from '../../core/slots/flash-slots.js';
+import { planLayout, regionsOf } from '../../core/slots/layout.js';
 import { type EraseMode, FileFlash } from '../../targets/node/file-flash.js';
 import { FileSource } from '../../targets/node/file-source.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
@@ -10,7 +13,6 @@ import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { createCompressor } from '../../targets/node/zstd-compressor.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
 import * as portable from '../../targets/quickjs/portable.js';
-import { FlashRegion } from '../../targets/sim/flash-region.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
 import { byteSourceContract } from './byte-source-contract.js';
 import { decompressorContract } from './decompressor-contract.js';
@@ -91,6 +93,21 @@ slotStoreContract('SlotDirectory', () => {
   };
   return { store, reopen, dispose };
 });
+
+for (const [blockLength, writeAlign, eraseValue] of [
+  [KIB, 32, 0x00],
+  [4 * KIB, 1, 0xff],
+  [64 * KIB, 16, 0xff],
+] as const) {
+  const name = `FlashSlots on ${blockLength} B blocks, write ${writeAlign}, erased 0x${eraseValue.toString(16)}`;
+  slotStoreContract(name, () => {
+    const part = new SimFlash({ size: 1536 * KIB, blockLength, writeAlign, eraseValue });
+    const regions = regionsOf(part, planLayout(part.status()));
+    FlashSlots.format(regions);
+    const reopen = (): FlashSlots => FlashSlots.open(regions, { trialBoots: 0 });
+    return { store: reopen(), reopen };
+  });
+}
 
 function fileFlash(erase: EraseMode, eraseValue: number) {
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));

@@ -8,12 +8,12 @@ import { FlashTarget } from '../../core/apply/flash-target.js';
 import { type Checkpoint, Journal } from '../../core/apply/journal.js';
 import { ANY } from '../../core/apply/run-patch.test.js';
 import { createMixedModels } from '../../core/codec/mixed-models.js';
+import { FlashRegion } from '../../core/flash-region.js';
 import { noise } from '../../core/patch/build-patch.test.js';
 import { HASH_BYTES } from '../../core/patch/frames.js';
 import type { ByteSource, FlashDevice, FlashStatus } from '../../core/ports.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
-import { FlashRegion } from '../../targets/sim/flash-region.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
 import type { Geometry } from './geometries.js';
 

@@ -1,9 +1,8 @@
 /**
- * A run of whole blocks of another flash device, as a device of its own. Slots and journal of one simulated part lie in
- * regions, so that one power cut stops them all.
+ * A run of whole blocks of another flash device, as a device of its own: slots, journal and records share one part.
  */
-import { invariant } from '../../core/errors.js';
-import type { FlashDevice, FlashStatus } from '../../core/ports.js';
+import { invariant } from './errors.js';
+import type { FlashDevice, FlashStatus } from './ports.js';
 
 export class FlashRegion implements FlashDevice {
   private readonly parent: FlashDevice;
