@@ -1,7 +1,7 @@
 /** The simulated NOR flash beyond its port's contract: strictness, cuts, garbage, replay. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { MallornError } from '../core/errors.js';
+import { IoError, MallornError } from '../core/errors.js';
 import { FlashRegion } from '../core/flash-region.js';
 import { type CutPlan, PowerCut, SimFlash, type SimOperation } from '../targets/sim/nor-flash.js';
 import { Prng } from '../targets/sim/prng.js';
@@ -75,6 +75,8 @@ describe('SimFlash rules', () => {
     { ...GEOMETRY, writeAlign: 0 },
     { ...GEOMETRY, eraseValue: 1 },
     { ...GEOMETRY, size: 0 },
+    { ...GEOMETRY, pageLength: 12 },
+    { ...GEOMETRY, pageLength: 768 },
   ]) {
     test(`refuses a geometry that does not add up: ${JSON.stringify(geometry)}`, () => {
       assert.throws(() => new SimFlash(geometry), /SimFlash: expected/);
@@ -191,6 +193,77 @@ describe('SimFlash cuts', () => {
     flash.reboot();
     assert.deepEqual(readBack(flash, 2048, 8), patternBytes(8));
     assert.throws(() => new FlashRegion(flash, { firstBlock: 3, blocks: 2 }));
+  });
+});
+
+describe('SimFlash faults', () => {
+  const FAULTS = ['erase-error', 'program-error', 'read-error', 'erase-ignored', 'program-ignored'] as const;
+
+  test('a bad block fails in its way alone, with a coded error where the part notices, and changes nothing', () => {
+    for (const fault of FAULTS) {
+      const flash = new SimFlash(GEOMETRY);
+      flash.program(1024, patternBytes(8));
+      flash.faults.set(1, fault);
+      const failing = (work: () => void, kind: string): void => {
+        if (fault === `${kind}-error`) assert.throws(work, { name: 'IoError', code: 'IO' });
+        else work();
+      };
+      failing(() => readBack(flash, 1024, 8), 'read');
+      failing(() => flash.program(1032, patternBytes(8, 2)), 'program');
+      if (fault === 'program-ignored') assert.ok(readBack(flash, 1032, 8).every((byte) => byte === 0xff));
+      failing(() => flash.eraseBlock(1), 'erase');
+      if (fault === 'erase-ignored' || fault === 'erase-error') {
+        assert.deepEqual(readBack(flash, 1024, 8), patternBytes(8));
+      }
+      flash.program(2048, patternBytes(8));
+      flash.eraseBlock(2);
+      flash.faults.clear();
+      flash.eraseBlock(1);
+      flash.program(1024, patternBytes(8));
+    }
+  });
+
+  test('reads fail as often as they were told to', () => {
+    const flash = new SimFlash(GEOMETRY);
+    flash.faults.failReads(2);
+    for (let i = 0; i < 2; i++) assert.throws(() => readBack(flash, 0, 8), IoError);
+    assert.equal(readBack(flash, 0, 8).length, 8);
+  });
+
+  test('decay flips the bits it was told to, and a restore takes it and the faults back', () => {
+    const flash = new SimFlash(GEOMETRY);
+    const image = flash.snapshot();
+    flash.rot(2050, 0x81);
+    assert.equal(readBack(flash, 2050, 1)[0], 0x7e);
+    flash.faults.set(0, 'erase-error');
+    flash.restore(image);
+    assert.ok(whole(flash).every((byte) => byte === 0xff));
+    flash.eraseBlock(0);
+  });
+
+  test('a program over several pages is an operation for each, and may be cut between them', () => {
+    const seen: SimOperation[] = [];
+    const geometry = { ...GEOMETRY, pageLength: 256 };
+    const flash = new SimFlash(geometry, { onOperation: (operation) => seen.push(operation) });
+    const bytes = patternBytes(600);
+    cutDuring(flash, { operation: 2, kind: 'before' }, () => flash.program(200, bytes));
+    assert.deepEqual(
+      seen.map(({ offset, length }) => [offset, length]),
+      [
+        [200, 56],
+        [256, 256],
+        [512, 256],
+      ],
+    );
+    flash.reboot();
+    assert.deepEqual(readBack(flash, 200, 312), bytes.slice(0, 312));
+    assert.ok(readBack(flash, 512, 512).every((byte) => byte === 0xff));
+  });
+
+  test('a cut names its operation and the seed that replays it', () => {
+    const flash = new SimFlash(GEOMETRY, { seed: 77 });
+    flash.planCut({ operation: 0, kind: 'torn', tornByte: 3 });
+    assert.throws(() => flash.program(0, patternBytes(8)), /torn@3 operation 0 \(total 0\), seed 77/);
   });
 });
 

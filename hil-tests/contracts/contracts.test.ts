@@ -41,6 +41,17 @@ for (const [blockLength, writeAlign, eraseValue] of [
   });
 }
 
+flashContract('SimFlash that programs by the page', () => {
+  const device = new SimFlash({
+    size: 16 * KIB,
+    blockLength: 4 * KIB,
+    writeAlign: 4,
+    eraseValue: 0xff,
+    pageLength: 256,
+  });
+  return { device, reopen: () => device };
+});
+
 flashContract('FlashRegion of a SimFlash', () => {
   const part = new SimFlash({ size: 8 * KIB, blockLength: KIB, writeAlign: 8, eraseValue: 0xff });
   const range = { firstBlock: 2, blocks: 4 };

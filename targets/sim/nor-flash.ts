@@ -2,12 +2,13 @@
  * A NOR flash part in memory, stricter than hardware, on which production code is cut off at any operation. What real parts
  * forgive is an error here: a second write without an erase, a write off the write unit, a write into a block whose
  * erase was interrupted. Such errors are plain Errors, never IoError: the code under test broke a rule, the part did not
- * fail, and no `catch` for failing devices may hide it.
+ * fail, and no `catch` for failing devices may hide it. A part that is to fail (`faults`) throws IoError.
  *
  * The two mutating calls, eraseBlock and program, are the operations that are counted and cut. A cut before a read or a
  * sync would look exactly like a cut after the operation in front of it.
  */
 import type { FlashDevice, FlashStatus } from '../../core/ports.js';
+import { FlashFaults } from './flash-faults.js';
 import { Prng } from './prng.js';
 
 export interface NorGeometry {
@@ -19,6 +20,11 @@ export interface NorGeometry {
   readonly writeAlign: number;
   /** 0xFF, or 0x00 for parts that erase to zeros. */
   readonly eraseValue: number;
+  /**
+   * Most bytes the part programs at once, a multiple of writeAlign that divides blockLength: a longer program is an operation
+   * for each page it touches. Absent: any length at once.
+   */
+  readonly pageLength?: number;
 }
 
 export interface SimOperation {
@@ -60,7 +66,9 @@ export interface SimFlashOptions {
 }
 
 export class SimFlash implements FlashDevice {
+  readonly faults = new FlashFaults();
   private readonly geometry: FlashStatus;
+  private readonly pageLength: number;
   private readonly seed: number;
   private readonly onOperation: ((operation: SimOperation) => void) | undefined;
   private readonly bytes: Uint8Array;
@@ -78,11 +86,14 @@ export class SimFlash implements FlashDevice {
 
   /** Starts erased. */
   constructor(geometry: NorGeometry, options: SimFlashOptions = {}) {
-    const { size, blockLength, writeAlign, eraseValue } = geometry;
+    const { size, blockLength, writeAlign, eraseValue, pageLength = size } = geometry;
     rule(isCount(writeAlign) && isCount(blockLength) && blockLength % writeAlign === 0, 'blockLength % writeAlign');
     rule(isCount(size) && size % blockLength === 0, 'size % blockLength');
+    rule(isCount(pageLength) && pageLength % writeAlign === 0, 'pageLength % writeAlign');
+    rule(pageLength % blockLength === 0 || blockLength % pageLength === 0, 'blockLength % pageLength');
     rule(eraseValue === 0xff || eraseValue === 0x00, 'eraseValue 0xFF or 0x00');
     this.geometry = { size, blockLength, blocks: size / blockLength, writeAlign, eraseValue };
+    this.pageLength = pageLength;
     this.seed = options.seed ?? 1;
     this.onOperation = options.onOperation;
     this.bytes = new Uint8Array(size).fill(eraseValue);
@@ -105,6 +116,13 @@ export class SimFlash implements FlashDevice {
   erasesOf(block: number): number {
     rule(Number.isSafeInteger(block) && block >= 0 && block < this.geometry.blocks, `a block, got ${block}`);
     return this.eraseCounts[block]!;
+  }
+
+  /** Decay: flips the bits of `mask` in the byte at `offset`, at no cost and without a trace. */
+  rot(offset: number, mask = 1): void {
+    this.requireRange(offset, 1);
+    this.touchRange(offset, 1);
+    this.bytes[offset] = this.bytes[offset]! ^ mask;
   }
 
   /** Arms one cut, counted from now; replaces an earlier plan and clears `fired`. */
@@ -132,7 +150,7 @@ export class SimFlash implements FlashDevice {
     return this.baseline;
   }
 
-  /** Back to `image`, powered, with no cut planned. Copies only the blocks touched since the last snapshot or restore of it. */
+  /** Back to `image`, powered, with no cut planned and no fault. Copies only the blocks touched since the last snapshot or restore of it. */
   restore(image: NorSnapshot): void {
     rule(image.bytes.length === this.bytes.length, 'a snapshot of this part');
     rule(image.written.length === this.written.length, 'a snapshot of this part');
@@ -144,6 +162,7 @@ export class SimFlash implements FlashDevice {
     this.touched.fill(0);
     this.eraseCounts.set(image.eraseCounts);
     this.operationCount = image.operations;
+    this.faults.clear();
     this.plan = null;
     this.cutFired = false;
     this.powered = true;
@@ -156,6 +175,7 @@ export class SimFlash implements FlashDevice {
   read(offset: number, into: Uint8Array): void {
     this.requirePower();
     this.requireRange(offset, into.length);
+    if (into.length > 0) this.faults.beforeRead(this.blockOf(offset), this.blockOf(offset + into.length - 1));
     into.set(this.bytes.subarray(offset, offset + into.length));
   }
 
@@ -164,6 +184,7 @@ export class SimFlash implements FlashDevice {
     const { blocks, blockLength, eraseValue } = this.geometry;
     rule(Number.isSafeInteger(index) && index >= 0 && index < blocks, `a block below ${blocks}, got ${index}`);
     const start = index * blockLength;
+    const takes = this.faults.takesErase(index);
     const cut = this.begin({ kind: 'erase', offset: start, length: blockLength });
     if (cut?.kind === 'before') this.cutPower();
     this.touched[index] = 1;
@@ -172,8 +193,10 @@ export class SimFlash implements FlashDevice {
       this.tearErase(start);
       this.cutPower();
     }
-    this.bytes.fill(eraseValue, start, start + blockLength);
-    this.markUnits(start, blockLength, 0);
+    if (takes) {
+      this.bytes.fill(eraseValue, start, start + blockLength);
+      this.markUnits(start, blockLength, 0);
+    }
     if (cut?.kind === 'after') this.cutPower();
   }
 
@@ -186,6 +209,21 @@ export class SimFlash implements FlashDevice {
     rule(bytes.length % writeAlign === 0, `a program length aligned to ${writeAlign}, got ${bytes.length}`);
     if (bytes.length === 0) return;
     this.requireErased(offset, bytes.length);
+    for (let done = 0; done < bytes.length; ) {
+      const room = this.pageLength - ((offset + done) % this.pageLength);
+      const page = bytes.subarray(done, done + room);
+      this.programPage(offset + done, page);
+      done += page.length;
+    }
+  }
+
+  /** A NOR program is durable when it returns. */
+  sync(): void {
+    this.requirePower();
+  }
+
+  private programPage(offset: number, bytes: Uint8Array): void {
+    const takes = this.faults.takesProgram(this.blockOf(offset), this.blockOf(offset + bytes.length - 1));
     const cut = this.begin({ kind: 'program', offset, length: bytes.length });
     if (cut?.kind === 'before') this.cutPower();
     this.touchRange(offset, bytes.length);
@@ -193,14 +231,9 @@ export class SimFlash implements FlashDevice {
       this.tearProgram(offset, bytes, cut.tornByte);
       this.cutPower();
     }
-    this.bytes.set(bytes, offset);
+    if (takes) this.bytes.set(bytes, offset);
     this.markUnits(offset, bytes.length, 1);
     if (cut?.kind === 'after') this.cutPower();
-  }
-
-  /** A NOR program is durable when it returns. */
-  sync(): void {
-    this.requirePower();
   }
 
   /** Counts an operation; the plan if this is the one to cut. */
@@ -216,7 +249,10 @@ export class SimFlash implements FlashDevice {
     this.plan = null;
     this.cutFired = true;
     this.powered = false;
-    throw new PowerCut(`power cut ${plan.kind} operation ${plan.operation} (total ${this.operationCount - 1})`);
+    const torn = plan.tornByte === undefined ? '' : `@${plan.tornByte}`;
+    throw new PowerCut(
+      `power cut ${plan.kind}${torn} operation ${plan.operation} (total ${this.operationCount - 1}), seed ${this.seed}`,
+    );
   }
 
   /** The garbage of a torn operation depends on the seed and on which operation it is, not on what tore earlier. */
@@ -277,6 +313,10 @@ export class SimFlash implements FlashDevice {
     const end = start + blockLength;
     this.bytes.set(image.bytes.subarray(start, end), start);
     this.written.set(image.written.subarray(start / writeAlign, end / writeAlign), start / writeAlign);
+  }
+
+  private blockOf(offset: number): number {
+    return Math.floor(offset / this.geometry.blockLength);
   }
 
   private requirePower(): void {
