@@ -67,7 +67,6 @@ export class RecordLog {
     this.payload = this.newest.subarray(PAYLOAD_OFFSET, this.crcOffset);
     for (const area of this.areas) this.scan(area);
     for (const area of this.areas) {
-      // Serial number arithmetic (RFC 1982): the records of one log are never 2^31 apart.
       if (!area.holds || ((this.sequence - area.sequence) | 0) > 1) area.next = -1;
     }
     this.lastUsed = this.sequence;
@@ -154,20 +153,19 @@ export class RecordLog {
     return this.read(area, area.next) && equalBytes(this.scratch, this.draft);
   }
 
+  /** From the end: an area is written front to back, so that its last whole record is its newest. */
   private scan(area: Area): void {
-    for (let place = 0; place < area.places; place++) {
-      if (!this.read(area, place) || !this.isWhole(this.scratch)) continue;
-      const sequence = readU32(this.scratch, 4);
-      if (!area.holds || ((sequence - area.sequence) | 0) > 0) {
-        area.holds = true;
-        area.sequence = sequence;
-        area.next = place + 1;
-      }
-      if (this.holds && ((sequence - this.sequence) | 0) <= 0) continue;
-      this.holds = true;
-      this.sequence = sequence;
-      this.newest.set(this.scratch);
-    }
+    let place = area.places - 1;
+    while (place >= 0 && !(this.read(area, place) && this.isWhole(this.scratch))) place--;
+    if (place < 0) return;
+    area.holds = true;
+    area.sequence = readU32(this.scratch, 4);
+    area.next = place + 1;
+    // Serial number arithmetic (RFC 1982): the records of one log are never 2^31 apart.
+    if (this.holds && ((area.sequence - this.sequence) | 0) <= 0) return;
+    this.holds = true;
+    this.sequence = area.sequence;
+    this.newest.set(this.scratch);
   }
 
   private isWhole(record: Uint8Array): boolean {

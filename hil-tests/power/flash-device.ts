@@ -156,7 +156,7 @@ export class FlashPart {
   }
 }
 
-class Recorder implements FlashDevice {
+export class Recorder implements FlashDevice {
   private readonly region: FlashDevice;
   private readonly firstBlock: number;
   private readonly log: Operation[];

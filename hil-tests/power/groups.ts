@@ -3,6 +3,8 @@ import { pairsOfCuts, randomCuts, singleCuts } from './flash-cuts.js';
 import { DIRECTORIES, folderCuts } from './folder-cuts.js';
 import { GEOMETRIES, type Geometry } from './geometries.js';
 import { CODECS } from './images.js';
+import { pairsOfSlotCuts, randomSlotCuts, slotCuts } from './slot-cuts.js';
+import { LIVES } from './slot-device.js';
 import type { Tally } from './tally.js';
 
 export interface Group {
@@ -18,6 +20,10 @@ const PAIRS = [
 ] as const;
 const PAIR_SHARDS = 8;
 const RANDOM_SEEDS = 400;
+/** Geometry on which all pairs of cuts of a life in slots run. */
+const SLOT_PAIRS = '1k-w16-00';
+const SLOT_PAIR_SHARDS = 4;
+const SLOT_RANDOM_SEEDS = 60;
 
 export const GROUPS: readonly Group[] = [
   ...DIRECTORIES.map((directory) => {
@@ -46,7 +52,31 @@ export const GROUPS: readonly Group[] = [
       run: (tally: Tally) => randomCuts(tally, name, geometry, codec, [first, first + RANDOM_SEEDS]),
     };
   }),
+  ...slotGroups(),
 ];
+
+function slotGroups(): Group[] {
+  const lives = GEOMETRIES.flatMap((geometry, index) =>
+    LIVES.map((life) => {
+      const name = `slots/${geometry.id}/${life}`;
+      return { name, run: (tally: Tally) => slotCuts(tally, name, geometry, CODECS[index % 2]!, life) };
+    }),
+  );
+  const pairs = LIVES.flatMap((life) =>
+    Array.from({ length: SLOT_PAIR_SHARDS }, (_, shard) => {
+      const name = `slots-two-${shard}/${SLOT_PAIRS}/${life}`;
+      const geometry: Geometry = { ...geometryOf(SLOT_PAIRS), segments: 8 };
+      return { name, run: (tally: Tally) => pairsOfSlotCuts(tally, name, geometry, life, [shard, SLOT_PAIR_SHARDS]) };
+    }),
+  );
+  const many = GEOMETRIES.map((geometry, index) => {
+    const name = `slots-many/${geometry.id}`;
+    const first = 1 + index * SLOT_RANDOM_SEEDS;
+    const seeds: [number, number] = [first, first + SLOT_RANDOM_SEEDS];
+    return { name, run: (tally: Tally) => randomSlotCuts(tally, name, geometry, CODECS[(index + 1) % 2]!, seeds) };
+  });
+  return [...lives, ...pairs, ...many];
+}
 
 function geometryOf(id: string): Geometry {
   const found = GEOMETRIES.find((geometry) => geometry.id === id);
