@@ -6,9 +6,9 @@
  * - A torn record is no record: the state is the one before, and its place is not programmed again. A rotten one likewise,
  *   and its copy in the other area counts.
  * - A record goes into one area, then into the other: first into the one that lags, if one does.
- * - An area is erased when it has no place left or lags by more than one record, and only while the other one holds the
- *   newest. So the newest record is never in danger, and an erase that was cut short is done again: what it may have
- *   left of the area ends in the last place or lags by more than one.
+ * - An area is erased when it has no place left, and when it is found to lag at a boot: an erase of it may have been cut
+ *   short, after which no byte of it may be programmed, also where it reads as erased. It is erased only while the other
+ *   one holds the newest record, which so is never in danger.
  * - An area that no longer takes records (a bad block) is done without until the other one is full; then `append` throws.
  * - No whole record in either area is damage, never a new device: a silent reset would forget the counter floor.
  */
@@ -67,7 +67,7 @@ export class RecordLog {
     this.payload = this.newest.subarray(PAYLOAD_OFFSET, this.crcOffset);
     for (const area of this.areas) this.scan(area);
     for (const area of this.areas) {
-      if (!area.holds || ((this.sequence - area.sequence) | 0) > 1) area.next = -1;
+      if (!this.isCurrent(area)) area.next = -1;
     }
     this.lastUsed = this.sequence;
   }
@@ -137,7 +137,7 @@ export class RecordLog {
 
   private isErased(area: Area): boolean {
     if (!this.read(area, area.next)) return false;
-    for (const byte of this.scratch) if (byte !== area.status.eraseValue) return false;
+    for (let i = 0; i < this.scratch.length; i++) if (this.scratch[i] !== area.status.eraseValue) return false;
     return true;
   }
 

@@ -19,7 +19,7 @@ const [APPLIER, JOURNAL, TARGET] = ['core/apply/applier.ts', 'core/apply/journal
 const [DIRECTORY, FILES] = ['targets/node/slot-directory.ts', 'targets/node/slot-files.ts'];
 const ATOMIC = 'targets/node/atomic-file.ts';
 
-function mutant(name: string, group: string, ...edits: readonly (readonly [string, string, string])[]): Mutant {
+export function mutant(name: string, group: string, ...edits: readonly (readonly [string, string, string])[]): Mutant {
   return { name, groups: [group], edits: edits.map(([file, from, to]) => ({ file, from, to })) };
 }
 

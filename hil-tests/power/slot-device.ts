@@ -13,6 +13,7 @@ import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { noise } from '../../core/patch/build-patch.test.js';
 import { HASH_BYTES } from '../../core/patch/frames.js';
 import type { FlashDevice, SlotContents } from '../../core/ports.js';
+import { isBlank } from '../../core/slots/blank.js';
 import { type BootOutcome, FlashSlots } from '../../core/slots/flash-slots.js';
 import { planLayout, regionsOf, type SlotLayout } from '../../core/slots/layout.js';
 import { RecordLog } from '../../core/slots/record-log.js';
@@ -34,6 +35,10 @@ export const TRIAL_BOOTS = 2;
 export const BASE_FLOOR = 1;
 /** Room left in the record areas at the start: they come round in the middle of a life. */
 const FREE_PLACES = 3;
+/** Of the format, two openings, two commits and a confirmation. */
+const INSTALL_RECORDS = 6;
+export const BASE_SLOT = 1;
+export const NEW_SLOT = 0;
 
 const decompressor = createDecompressor();
 const verifier = new NodeSignatureVerifier();
@@ -50,6 +55,8 @@ export class SlotPart {
   private readonly life: Life;
   private readonly headerHash: Uint8Array;
   private readonly scratch: Uint8Array;
+  private readonly ancestor: Uint8Array;
+  private readonly ancestorHash = new Uint8Array(32);
   private readonly erasesAtStart: number[];
 
   constructor(geometry: Geometry, update: Update, life: Life, seed: number, pageLength = 0) {
@@ -64,6 +71,10 @@ export class SlotPart {
     this.life = life;
     this.headerHash = update.bytes.slice(update.headerBytes - HASH_BYTES, update.headerBytes);
     this.scratch = new Uint8Array(slotBlocks * blockLength);
+    this.ancestor = noise(this.scratch.length, 4242);
+    hasher.reset();
+    hasher.update(this.ancestor);
+    hasher.digest(this.ancestorHash);
     this.install();
     this.ageRecords(Math.ceil((TABLE_BYTES + 12) / geometry.part.writeAlign) * geometry.part.writeAlign);
     this.erasesAtStart = this.eraseCounts();
@@ -107,10 +118,12 @@ export class SlotPart {
     assert.ok(this.holds(table.active, isNew ? target : source), 'the active slot holds its whole model');
     assert.ok(table.trialBoots <= TRIAL_BOOTS, `${table.trialBoots} boots of a trial`);
     const other = table.slots[1 - table.active]!;
-    const wasActive = isNew || other.state === 'bad' || other.state === 'good';
+    const isAncestor = equalBytes(other.sha256, this.ancestorHash);
+    const wasActive = isNew || other.state === 'bad' || (other.state === 'good' && !isAncestor);
     assert.equal(table.counterFloor, wasActive ? header.minimumCounter : BASE_FLOOR, 'the counter floor');
     if (other.state === 'staged' || other.state === 'good') {
-      assert.ok(this.holds(1 - table.active, isNew ? source : target), `the ${other.state} slot holds its whole model`);
+      const model = isNew ? source : isAncestor ? this.ancestor : target;
+      assert.ok(this.holds(1 - table.active, model), `the ${other.state} slot holds its whole model`);
     }
     if (isNew) assert.equal(other.state, 'good', 'there is a model to go back to');
     if (other.state === 'writing') {
@@ -126,15 +139,18 @@ export class SlotPart {
   assertEnd(cuts: number): void {
     const table = this.table();
     this.assertSound(table);
-    assert.equal(table.active, 0, 'the old model is active again');
-    const { state } = table.slots[1];
+    assert.equal(table.active, BASE_SLOT, 'the old model is active again');
+    const { state } = table.slots[NEW_SLOT];
     if (cuts < TRIAL_BOOTS || state !== 'bad') {
       assert.equal(state, this.life === 'kept' ? 'good' : 'bad', 'what became of the new model');
     }
     assert.equal(table.counterFloor, this.update.header.minimumCounter, 'the floor survives the way back');
-    const { records } = regionsOf(this.part, this.layout);
+    const { records, journal } = regionsOf(this.part, this.layout);
     const log = new RecordLog(records, { magic: TABLE_MAGIC, payloadBytes: TABLE_BYTES });
     assert.equal(log.copies, 2, 'both areas hold the newest record');
+    for (let block = 0; block < journal.status().blocks; block++) {
+      assert.ok(isBlank(journal, block, new Uint8Array(this.blockLength)), 'no journal outlives its update');
+    }
   }
 
   /** Erases of each block since the start. */
@@ -153,7 +169,9 @@ export class SlotPart {
     }
     const runsNew = equalBytes(store.active()!.sha256, this.update.header.targetHash);
     if (runsNew) return this.runNew(store, outcome);
-    if (store.inactiveState() === 'bad' || store.previous() !== null) return true;
+    const other = store.inactiveContents();
+    const wasNew = other !== null && equalBytes(other.sha256, this.update.header.targetHash);
+    if (wasNew && store.inactiveState() !== 'staged') return true;
     this.takeUpdate(store, chunkBytes);
     return false;
   }
@@ -206,25 +224,26 @@ export class SlotPart {
     return { size: targetSize, sha256: targetHash, counter: versionCounter };
   }
 
-  /** The factory: a good old model in slot 0, another model's bytes in slot 1. */
+  /** The factory and one update: the base in slot 1, the model before it in slot 0. */
   private install(): void {
     const { source, header } = this.update;
     const regions = regionsOf(this.part, this.layout);
     FlashSlots.format(regions);
     const store = FlashSlots.open(regions, { trialBoots: TRIAL_BOOTS });
-    const padded = noise(this.scratch.length, 4242);
-    regions.slots[1].program(0, padded);
+    const padded = this.ancestor.slice();
+    store.openInactive(padded.length).program(0, padded);
+    store.commit({ size: padded.length, sha256: this.ancestorHash, counter: 1 }, BASE_FLOOR);
     padded.set(source);
     store.openInactive(source.length).program(0, padded);
     store.commit({ size: source.length, sha256: header.sourceHash, counter: 1 }, BASE_FLOOR);
+    store.confirm();
   }
 
   private ageRecords(recordBytes: number): void {
     const { records } = regionsOf(this.part, this.layout);
     const log = new RecordLog(records, { magic: TABLE_MAGIC, payloadBytes: TABLE_BYTES });
     const places = Math.floor(this.blockLength / recordBytes);
-    // Three are there: of the format, of the opening and of the commit.
-    for (let used = 3; used < places - FREE_PLACES; used++) log.append(log.payload.slice());
+    for (let used = INSTALL_RECORDS % places; used < places - FREE_PLACES; used++) log.append(log.payload.slice());
   }
 
   private holds(slot: number, bytes: Uint8Array): boolean {
