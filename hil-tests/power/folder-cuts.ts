@@ -17,8 +17,8 @@ import { removeFile } from '../../targets/node/atomic-file.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
+import { type FolderCut, LOSSES, runIntoCut } from '../../targets/sim/lossy-folder.js';
 import { buildUpdate, type Codec } from './images.js';
-import { type FolderCut, LOSSES, runIntoCut } from './lossy-folder.js';
 import type { Tally } from './tally.js';
 
 export interface Directory {

@@ -6,8 +6,8 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, dirname, join } from 'node:path';
-import { PowerCut } from '../../targets/sim/nor-flash.js';
-import { Prng } from '../../targets/sim/prng.js';
+import { PowerCut } from './nor-flash.js';
+import { Prng } from './prng.js';
 
 /** `kept`: nothing. `all`: everything unsynced. `data`, `names`: only that. `some`: each by a coin of the seed. */
 export const LOSSES = ['kept', 'all', 'data', 'names', 'some'] as const;
