@@ -101,3 +101,13 @@ test('a part that programs nothing without saying so is found out by the hash of
   assert.throws(() => tested.live(), { name: 'TargetHashMismatch' });
   assertOldActive(tested, 'writing');
 });
+
+test('a base that cannot be read for a while fails the attempt, and the next one goes on', () => {
+  const tested = halfWay();
+  tested.part.faults.set(tested.layout.slots[BASE_SLOT].firstBlock + 8, 'read-error');
+  assert.throws(() => tested.live(), { name: 'IoError' });
+  assertOldActive(tested, 'writing');
+  tested.part.faults.clear();
+  tested.live();
+  tested.assertEnd(1);
+});

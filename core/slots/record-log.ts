@@ -5,6 +5,7 @@
  * - The whole record (magic, CRC) with the highest sequence number counts, whichever area it is in (RFC 1982 arithmetic).
  * - A torn record is no record: the state is the one before, and its place is not programmed again. A rotten one likewise,
  *   and its copy in the other area counts.
+ * - A place that cannot be read may hold the newest record: the other area counts, and without that one nothing does.
  * - A record goes into one area, then into the other: first into the one that lags, if one does.
  * - An area is erased when it has no place left, and when it is found to lag at a boot: an erase of it may have been cut
  *   short, after which no byte of it may be programmed, also where it reads as erased. It is erased only while the other
@@ -36,6 +37,8 @@ interface Area {
   /** Whether a whole record is in it, and the sequence number of the newest. */
   holds: boolean;
   sequence: number;
+  /** False: behind its newest record is a place that the part cannot read, and that may hold a newer one. */
+  readable: boolean;
   /** Next place to try; -1 when the area must be erased first. */
   next: number;
 }
@@ -54,7 +57,7 @@ export class RecordLog {
   /** Of the last attempt: one that failed may still have left a whole record behind. */
   private lastUsed = 0;
 
-  /** Scans both areas and changes nothing. Throws IoError when a record does not fit a block. */
+  /** Scans both areas and changes nothing. Throws IoError when a record does not fit a block, and when both areas fail to read. */
   constructor(areas: readonly [FlashDevice, FlashDevice], { magic, payloadBytes }: RecordLogOptions) {
     this.magic = magic;
     this.crcOffset = PAYLOAD_OFFSET + payloadBytes;
@@ -66,6 +69,7 @@ export class RecordLog {
     this.scratch = new Uint8Array(recordBytes);
     this.payload = this.newest.subarray(PAYLOAD_OFFSET, this.crcOffset);
     for (const area of this.areas) this.scan(area);
+    if (!this.areas[0].readable && !this.areas[1].readable) throw new IoError('slot records: neither area can be read');
     for (const area of this.areas) {
       if (!this.isCurrent(area)) area.next = -1;
     }
@@ -156,7 +160,10 @@ export class RecordLog {
   /** From the end: an area is written front to back, so that its last whole record is its newest. */
   private scan(area: Area): void {
     let place = area.places - 1;
-    while (place >= 0 && !(this.read(area, place) && this.isWhole(this.scratch))) place--;
+    for (; place >= 0; place--) {
+      if (!this.read(area, place)) area.readable = false;
+      else if (this.isWhole(this.scratch)) break;
+    }
     if (place < 0) return;
     area.holds = true;
     area.sequence = readU32(this.scratch, 4);
@@ -205,7 +212,16 @@ function openArea(flash: FlashDevice, recordBytes: number): Area {
   if (perBlock < 1) {
     throw new IoError(`slot records: expected blocks of at least ${recordBytes} bytes, got ${status.blockLength}`);
   }
-  return { flash, status, perBlock, places: perBlock * status.blocks, holds: false, sequence: 0, next: -1 };
+  return {
+    flash,
+    status,
+    perBlock,
+    places: perBlock * status.blocks,
+    holds: false,
+    sequence: 0,
+    readable: true,
+    next: -1,
+  };
 }
 
 /** False when a block cannot be erased. */

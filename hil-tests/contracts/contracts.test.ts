@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FlashRegion } from '../../core/flash-region.js';
 import { MemorySource } from '../../core/memory-source.js';
+import type { SlotStore } from '../../core/ports.js';
 import { FlashSlots } from '../../core/slots/flash-slots.js';
 import { planLayout, regionsOf } from '../../core/slots/layout.js';
 import { type EraseMode, FileFlash } from '../../targets/node/file-flash.js';
@@ -119,6 +120,22 @@ for (const [blockLength, writeAlign, eraseValue] of [
     return { store: reopen(), reopen };
   });
 }
+
+slotStoreContract('FlashSlots whose trials are confirmed at once', () => {
+  const part = new SimFlash({ size: 1536 * KIB, blockLength: 4 * KIB, writeAlign: 8, eraseValue: 0xff });
+  const regions = regionsOf(part, planLayout(part.status()));
+  FlashSlots.format(regions);
+  const reopen = (): SlotStore => {
+    const store = FlashSlots.open(regions);
+    const commit: SlotStore['commit'] = (contents, minimumCounter) => {
+      store.commit(contents, minimumCounter);
+      store.boot();
+      store.confirm();
+    };
+    return Object.assign(Object.create(store) as FlashSlots, { commit });
+  };
+  return { store: reopen(), reopen };
+});
 
 function fileFlash(erase: EraseMode, eraseValue: number) {
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-contract-'));

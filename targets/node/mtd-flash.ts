@@ -22,8 +22,8 @@ export interface MtdFlashOptions {
 const ERASE_VALUE = 0xff;
 /** A large sector takes seconds to erase. */
 const ERASE_MS = 60_000;
-/** The kernel's names of what is erased in blocks and programmed without a translation layer. */
-const TYPES = ['nor', 'dataflash', 'ram'];
+/** The kernel's names of what behaves like NOR flash; `ram` is mtdram. */
+const TYPES = ['nor', 'ram'];
 
 export class MtdFlash implements FlashDevice {
   readonly path: string;
