@@ -108,12 +108,13 @@ export class RecordLog {
     this.writeBoth(payload, this.areas[0], this.areas[1]);
   }
 
+  /** `other` holds the newest record, if there is one that counts: `one` may be erased. */
   private writeBoth(payload: Uint8Array, one: Area, other: Area): void {
     const sequence = (this.lastUsed + 1) >>> 0;
     this.lastUsed = sequence;
     this.encode(payload, sequence);
-    const first = this.write(one, sequence, !this.holds || this.isCurrent(other));
-    const second = this.write(other, sequence, !this.holds || first);
+    const first = this.write(one, sequence, true);
+    const second = this.write(other, sequence, first || !this.holds);
     if (!first && !second) throw new IoError('slot records: neither area takes another record');
     this.holds = true;
     this.sequence = sequence;
