@@ -3,17 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { RunScales } from '../diff/cast-scales.js';
-import { castPiece, encodePlain, literal, type Piece, predictCast, sourceBytesOf } from '../diff/pieces.js';
+import { castPiece, encodePlain, literal, type Piece, sourceBytesOf } from '../diff/pieces.js';
 import { InvalidPatch } from '../errors.js';
 import { MemorySource } from '../memory-source.js';
 import { noise } from '../patch/build-patch.test.js';
-import { CAST_BF16, CAST_BLOCKS, CAST_F16, CAST_F32, CAST_I8, CAST_Q4_0, CAST_Q8_0 } from './cast.js';
-import { CAST_RUN_BYTES, isScaled } from './cast-op.js';
+import { CAST_BF16, CAST_F16, CAST_F32, CAST_I8, CAST_Q4_0, CAST_Q8_0 } from './cast.js';
+import { CAST_RUN_BYTES } from './cast-op.js';
+import { anyPlaces, CAST_PAIRS, castOfElements, predictedBytes } from './cast-rig.test.js';
 import { OpRunner } from './op-runner.js';
-
-const TYPES = CAST_BLOCKS.map((_, type) => type);
-const PAIRS = TYPES.filter((from) => !isScaled(from)).flatMap((from) => TYPES.map((to) => ({ from, to })));
 
 /** The target that `plain` gives, through an I/O buffer of `ioBytes`. */
 function run(
@@ -40,38 +37,24 @@ function roundTrip(pieces: readonly Piece[], source: Uint8Array, target: Uint8Ar
   }
 }
 
-/** Blocks on either side have 1 or 32 elements, so 32 is whole on both. */
-function elementsFor(from: number, to: number, runs: number, rest: number): number {
-  const inBlocks = CAST_BLOCKS[from]!.elements > 1 || CAST_BLOCKS[to]!.elements > 1;
-  return inBlocks ? 32 * runs : 32 * (runs - 1) + rest;
-}
-
-for (const { from, to } of PAIRS) {
+for (const { from, to } of CAST_PAIRS) {
   test(`from type ${from} to ${to} the runner makes what was encoded, of any bytes and at any length`, () => {
     const shape = fc.record({
-      runs: fc.integer({ min: 1, max: 9 }),
-      rest: fc.integer({ min: 1, max: 32 }),
+      elements: fc.integer({ min: 1, max: 320 }),
       head: fc.nat(40),
       tail: fc.nat(5),
       gap: fc.nat(9),
       seed: fc.integer({ min: 1, max: 1e6 }),
-      scales: fc.array(fc.float({ noNaN: false }), { minLength: 1, maxLength: 5 }),
-      inner: fc.integer({ min: 1, max: 70 }),
-      phase: fc.nat(400),
+      places: anyPlaces,
     });
     fc.assert(
-      fc.property(shape, ({ runs, rest, head, tail, gap, seed, ...given }) => {
-        const elements = elementsFor(from, to, runs, rest);
-        const { bytes, elements: perBlock } = CAST_BLOCKS[to]!;
-        const scales: RunScales | null = isScaled(to)
-          ? { ...given, bytes: new Uint8Array(Float32Array.from(given.scales).buffer) }
-          : null;
-        const piece = castPiece((elements / perBlock) * bytes, gap, { from, to, scales });
+      fc.property(shape, ({ elements, head, tail, gap, seed, places }) => {
+        const piece = castOfElements(elements, gap, { from, to }, places);
         // Random bytes hold NaNs, infinities and subnormals of every type.
         const source = noise(gap + sourceBytesOf(piece) + 3, seed);
         const target = noise(head + piece.length + tail, seed + 1);
         // Half of the elements as predicted, the others anything.
-        const predicted = predictCast(piece.cast!, source.subarray(gap, gap + sourceBytesOf(piece)), piece.length);
+        const predicted = predictedBytes(piece, source.subarray(gap, gap + sourceBytesOf(piece)));
         predicted.forEach((byte, i) => {
           if (i % 16 < 8) target[head + i] = byte;
         });

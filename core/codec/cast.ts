@@ -8,20 +8,41 @@
  */
 
 import { readI32, readU16, writeU16, writeU32 } from '../bytes.js';
-import { floatToBfloat, floatToHalf, halfToFloat } from './half.js';
+import {
+  type BlockLayout,
+  INT4_LAYOUT,
+  Q2_K_LAYOUT,
+  Q3_K_LAYOUT,
+  Q4_0_LAYOUT,
+  Q4_1_LAYOUT,
+  Q4_K_LAYOUT,
+  Q5_0_LAYOUT,
+  Q5_1_LAYOUT,
+  Q5_K_LAYOUT,
+  Q6_K_LAYOUT,
+  Q8_0_LAYOUT,
+} from './block-layout.js';
+import { floatToBfloat, floatToHalf, halfToFloat, halfValue } from './half.js';
 
 export const CAST_F32 = 0;
 export const CAST_F16 = 1;
 export const CAST_BF16 = 2;
-/** int8 with scales that the patch carries; only as a target. */
+/** int8 with scales that the patch carries; from itself alone, or as a target. */
 export const CAST_I8 = 3;
 export const CAST_Q8_0 = 4;
 export const CAST_Q4_0 = 5;
 export const CAST_Q4_1 = 6;
 export const CAST_Q5_0 = 7;
 export const CAST_Q5_1 = 8;
-/** int32 with scales that the patch carries, as quantised biases are; only as a target. */
+/** int32 with scales that the patch carries, as quantised biases are; from itself alone, or as a target. */
 export const CAST_I32 = 9;
+/** From here on from themselves alone. */
+export const CAST_Q2_K = 10;
+export const CAST_Q3_K = 11;
+export const CAST_Q4_K = 12;
+export const CAST_Q5_K = 13;
+export const CAST_Q6_K = 14;
+export const CAST_I4 = 15;
 
 export interface BlockShape {
   /** Elements of a block, and the bytes they take. */
@@ -40,6 +61,32 @@ export const CAST_BLOCKS: readonly BlockShape[] = [
   { elements: 32, bytes: 22 },
   { elements: 32, bytes: 24 },
   { elements: 1, bytes: 4 },
+  { elements: 256, bytes: 84 },
+  { elements: 256, bytes: 110 },
+  { elements: 256, bytes: 144 },
+  { elements: 256, bytes: 176 },
+  { elements: 256, bytes: 210 },
+  { elements: 2, bytes: 1 },
+];
+
+/** Types whose blocks are coded number by number where both sides have the type. */
+export const CAST_LAYOUTS: readonly (BlockLayout | null)[] = [
+  null,
+  null,
+  null,
+  null,
+  Q8_0_LAYOUT,
+  Q4_0_LAYOUT,
+  Q4_1_LAYOUT,
+  Q5_0_LAYOUT,
+  Q5_1_LAYOUT,
+  null,
+  Q2_K_LAYOUT,
+  Q3_K_LAYOUT,
+  Q4_K_LAYOUT,
+  Q5_K_LAYOUT,
+  Q6_K_LAYOUT,
+  INT4_LAYOUT,
 ];
 
 /** Elements handled at a time: one ggml block. */
@@ -215,9 +262,4 @@ function halfOf(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;
   one[0] = value;
   return floatToHalf(oneBits[0]!);
-}
-
-function halfValue(half: number): number {
-  oneBits[0] = halfToFloat(half);
-  return one[0]!;
 }

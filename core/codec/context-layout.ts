@@ -3,6 +3,7 @@
  * (microcontrollers) keeps all model state within 4 KiB, so its buckets are coarser and it has one rate.
  */
 
+import { FRACTIONS } from './rescale.js';
 import { GAP_SIZE_BITS } from './sparse-model.js';
 
 const BYTE_VALUES = 256;
@@ -35,6 +36,9 @@ export interface ContextLayout {
   readonly byteSign: number;
   readonly byteUnary: number;
   readonly byteRest: number;
+  /** Zero flag and sign where a rounding's fraction is known: see rescale.ts. */
+  readonly fractionZero: number;
+  readonly fractionSign: number;
   readonly int8Tree: number;
   readonly floatExponent: number;
   readonly floatSign: number;
@@ -90,6 +94,8 @@ function layOut(choices: Choices): ContextLayout {
     byteSign: take(3),
     byteUnary: take(activities * (UNARY + 1)),
     byteRest: take(8),
+    fractionZero: take((activities * FRACTIONS) / 2),
+    fractionSign: take(FRACTIONS),
     int8Tree: take(levels * BYTE_VALUES),
     floatExponent: take(levels * BYTE_VALUES),
     floatSign: take(1),

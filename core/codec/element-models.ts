@@ -21,12 +21,14 @@ import {
   toOrdered32,
 } from './elements.js';
 import type { LiteralModel } from './literal-model.js';
-import type { NarrowModel } from './narrow-model.js';
+import { NO_FRACTION, type NarrowModel } from './narrow-model.js';
 import type { MixedModels } from './neural-runner.js';
+import type { BlockCoder } from './requantise.js';
+import { FRACTIONS } from './rescale.js';
 import { SparseModel } from './sparse-model.js';
 import type { WideModel } from './wide-model.js';
 
-export class ElementModels {
+export class ElementModels implements BlockCoder {
   private readonly coder: BitCoder;
   private readonly layout: ContextLayout;
   /** Class 1 alone. */
@@ -103,7 +105,7 @@ export class ElementModels {
     switch (ELEMENT_BYTES[type]) {
       case 1:
         for (let i = 0; i < target.length; i++)
-          target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!);
+          target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!, NO_FRACTION);
         return;
       case 2:
         if (this.wide === null) this.delta16(type, source, target);
@@ -145,12 +147,44 @@ export class ElementModels {
     }
   }
 
-  /** An op begins: of a tensor with rows of `columns` elements, at `column`. */
-  beginOp(columns: number, column: number, sparse: boolean): void {
+  /** Differences of int8 to what rescaling predicts; where they are sparse, without a look at the fractions. */
+  rescaled(type: number, predicted: Uint8Array, fractions: Uint8Array, target: Uint8Array): void {
+    if (this.isSparse) {
+      this.delta(type, predicted, target);
+      return;
+    }
+    for (let i = 0; i < target.length; i++) {
+      const now = predicted[i]!;
+      target[i] = now + this.byteDelta(((target[i]! - now) << 24) >> 24, now, fractions[i]!);
+    }
+  }
+
+  half(old: number, now: number): number {
+    if (this.wide !== null) return this.wide.element(ELEMENT_FLOAT16, old, now);
+    const raw = toOrdered16(now) - toOrdered16(old);
+    const difference = this.wideDelta((raw << 16) >> 16, (old >>> 10) & 0x1f);
+    return fromOrdered16(toOrdered16(old) + difference);
+  }
+
+  level(predicted: number, fraction: number, bits: number, isQuant: boolean, now: number): number {
+    const difference = ((now - predicted) << (32 - bits)) >> (32 - bits);
+    // The models know weights of eight bits.
+    const weight = (predicted << (8 - bits)) & 0xff;
+    return (
+      predicted +
+      (isQuant ? this.byteDelta(difference, weight, fraction) : this.plainByteDelta(difference, fraction))
+    );
+  }
+
+  /**
+   * An op begins: of a tensor with rows of `columns` elements, at `column`.
+   * @param perScale elements that share one of the wide differences, where the op has both
+   */
+  beginOp(columns: number, column: number, sparse: boolean, perScale = 1): void {
     this.isSparse = sparse;
     this.gapLeft = -1;
     this.gaps.begin();
-    this.wide?.beginOp(columns, column);
+    this.wide?.beginOp(Math.ceil(columns / perScale), Math.floor(column / perScale));
     this.narrow?.beginOp(columns, column);
     this.literals?.beginOp();
   }
@@ -192,19 +226,28 @@ export class ElementModels {
     return top * 2 ** rest + high * 65536 + low;
   }
 
-  private byteDelta(difference: number, old: number): number {
-    return this.narrow === null ? this.plainByteDelta(difference) : this.narrow.difference(difference, old);
+  private byteDelta(difference: number, old: number, fraction: number): number {
+    return this.narrow === null
+      ? this.plainByteDelta(difference, fraction)
+      : this.narrow.difference(difference, old, fraction);
   }
 
-  private plainByteDelta(difference: number): number {
+  private plainByteDelta(difference: number, fraction: number): number {
     const { coder, layout } = this;
     const fine = 32 - Math.clz32(this.byteSize) + (this.byteSize > 96 ? 4 : this.byteSize > 48 ? 2 : 0);
     const activity = Math.min(layout.activities - 1, layout.activities < 16 ? fine >> 1 : fine);
     const around = 3 * Math.min(2, this.lastByte) + Math.min(2, this.beforeByte);
     this.beforeByte = this.lastByte;
     let value = 0;
-    if (coder.bit(layout.byteZero + 9 * activity + around, difference === 0 ? 1 : 0) === 0) {
-      const sign = coder.bit(layout.byteSign + this.byteSign, difference < 0 ? 1 : 0);
+    let zero = layout.byteZero + 9 * activity + around;
+    let negative = layout.byteSign + this.byteSign;
+    if (fraction !== NO_FRACTION) {
+      // As sure below the middle between two roundings as above it.
+      zero = layout.fractionZero + (FRACTIONS / 2) * activity + Math.min(fraction, FRACTIONS - 1 - fraction);
+      negative = layout.fractionSign + fraction;
+    }
+    if (coder.bit(zero, difference === 0 ? 1 : 0) === 0) {
+      const sign = coder.bit(negative, difference < 0 ? 1 : 0);
       this.byteSign = 1 + sign;
       const magnitude = difference < 0 ? -difference : difference;
       let size = 1;

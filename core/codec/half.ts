@@ -41,3 +41,12 @@ function roundEven(bits: number, shift: number): number {
   const tie = 1 << (shift - 1);
   return rest > tie || (rest === tie && (whole & 1) === 1) ? whole + 1 : whole;
 }
+
+const one = new Float32Array(1);
+const oneBits = new Int32Array(one.buffer);
+
+/** The number a binary16 stands for. */
+export function halfValue(half: number): number {
+  oneBits[0] = halfToFloat(half);
+  return one[0]!;
+}

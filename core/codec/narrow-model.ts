@@ -4,10 +4,11 @@
  */
 
 import type { BitCoder } from './bit-coder.js';
-import { Mixer, mapEntry, WEIGHT_ONE } from './mixer.js';
+import { Mixer, mapEntry, SILENT, WEIGHT_ONE } from './mixer.js';
 import {
   NARROW_BUCKETS,
   NARROW_COLUMNS,
+  NARROW_FRACTION_MAPS,
   NARROW_INPUTS,
   NARROW_MAPS,
   NARROW_NODES,
@@ -21,6 +22,10 @@ const SIZE_RATE = 20;
 const SIGN_RATE = 16;
 const UNSEEN = -1;
 const NO_SIGN = 2;
+/** Nothing was rounded. */
+export const NO_FRACTION = -1;
+/** Inputs but for the last, the fraction's. */
+const BUCKETED = NARROW_INPUTS - 1;
 /** Magnitudes from here on are coded in full behind the unary code. */
 const LONGEST = NARROW_NODES - 1;
 
@@ -42,7 +47,8 @@ export class NarrowModel {
   private columns = 1;
   private column = 0;
   // Buckets of the element under way.
-  private readonly buckets = new Int32Array(NARROW_INPUTS);
+  private readonly buckets = new Int32Array(BUCKETED);
+  private fraction = NO_FRACTION;
 
   constructor(coder: BitCoder, memory: ArrayBuffer, offset: number) {
     this.coder = coder;
@@ -94,8 +100,12 @@ export class NarrowModel {
     this.column = (this.column + count) % this.columns;
   }
 
-  /** Codes a difference within [-128, 127] to a byte that was `old`. */
-  difference(value: number, old: number): number {
+  /**
+   * Codes a difference within [-128, 127] to a byte that was `old`.
+   * @param fraction where between two roundings the prediction lay, or NO_FRACTION
+   */
+  difference(value: number, old: number, fraction: number): number {
+    this.fraction = fraction;
     const slot = this.column % NARROW_COLUMNS;
     const seen = this.columnSizes[slot]!;
     const { buckets } = this;
@@ -117,7 +127,11 @@ export class NarrowModel {
 
   private sizeBit(node: number, value: number): number {
     const { states } = this.sizes;
-    for (let i = 0; i < NARROW_INPUTS; i++) states[i] = (i * NARROW_BUCKETS + this.buckets[i]!) * NARROW_NODES + node;
+    for (let i = 0; i < BUCKETED; i++) states[i] = (i * NARROW_BUCKETS + this.buckets[i]!) * NARROW_NODES + node;
+    states[BUCKETED] =
+      this.fraction === NO_FRACTION
+        ? SILENT
+        : NARROW_FRACTION_MAPS + (8 * this.fraction + (this.buckets[0]! >> 2)) * NARROW_NODES + node;
     return this.sizes.bit(value, node, NARROW_NODES);
   }
 
@@ -127,6 +141,10 @@ export class NarrowModel {
     states[0] = NARROW_SIZE_MAPS + old;
     states[1] = NARROW_SIZE_MAPS + NARROW_SIGN_STATES + 3 * column + this.lastSign;
     states[2] = NARROW_SIZE_MAPS + 2 * NARROW_SIGN_STATES + 16 * (old >> 4) + Math.min(15, size);
+    states[3] =
+      this.fraction === NO_FRACTION
+        ? SILENT
+        : NARROW_SIZE_MAPS + 3 * NARROW_SIGN_STATES + 16 * this.fraction + Math.min(15, size);
     const sign = this.signs.bit(value, 0, 1);
     this.lastSign = sign;
     this.columnSigns[slot] = sign;

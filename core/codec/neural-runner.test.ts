@@ -15,15 +15,15 @@ import {
   literal,
   mergePieces,
   type Piece,
-  predictCast,
   sourceBytesOf,
 } from '../diff/pieces.js';
 import { InvalidPatch } from '../errors.js';
 import { MemorySource } from '../memory-source.js';
 import { noise } from '../patch/build-patch.test.js';
 import type { ByteSource } from '../ports.js';
-import { CAST_BLOCKS, CAST_F16, CAST_F32, CAST_I8 } from './cast.js';
-import { isScaled } from './cast-op.js';
+import { CAST_F16, CAST_F32, CAST_I8 } from './cast.js';
+import { NO_SCALES } from './cast-op.js';
+import { anyPlaces, CAST_PAIRS, castOfElements, predictedBytes } from './cast-rig.test.js';
 import { CLASSES } from './coder-rig.test.js';
 import { ELEMENT_BYTES } from './elements.js';
 import { createMixedModels } from './mixed-models.js';
@@ -31,7 +31,6 @@ import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES, NeuralRunner, type NeuralSegme
 
 const IO_BYTES = 256;
 const TYPES = ELEMENT_BYTES.map((_, type) => type);
-const CAST_TYPES = CAST_BLOCKS.map((_, type) => type);
 const NO_BYTES = new Uint8Array(0);
 
 /** A source that fails the test when it is read outside of itself, as MemorySource does too, or more than an I/O buffer at a time. */
@@ -161,24 +160,19 @@ const anyPiece = fc.record({
   column: fc.nat(89),
   /** Of a delta: how much of it is unchanged, in quarters. */
   same: fc.nat(4),
-  from: fc.constantFrom(...CAST_TYPES.filter((type) => !isScaled(type))),
-  to: fc.constantFrom(...CAST_TYPES),
-  scales: fc.array(fc.float(), { minLength: 1, maxLength: 5 }),
-  inner: fc.integer({ min: 1, max: 70 }),
-  phase: fc.nat(400),
+  cast: fc.constantFrom(...CAST_PAIRS),
+  places: anyPlaces,
 });
 type PieceFields = typeof anyPiece extends fc.Arbitrary<infer Fields> ? Fields : never;
 
-function pieceOf({ kind, type, count, source, columns, column, from, to, ...scales }: PieceFields): Piece {
+function pieceOf({ kind, type, count, source, columns, column, cast, places }: PieceFields): Piece {
   const length = count * ELEMENT_BYTES[type]!;
   if (kind === 0) return copy(length, source);
-  if (kind === 1) return { ...delta(length, source, type), columns, column: column % columns };
+  const place = { columns, column: column % columns };
+  if (kind === 1) return { ...delta(length, source, type), ...place };
   if (kind === 2) return literal(length, type);
-  const blocks = Math.max(CAST_BLOCKS[from]!.elements, CAST_BLOCKS[to]!.elements);
-  const elements = blocks === 1 ? count : 32 * (1 + (count % 7));
-  const bytes = new Uint8Array(Float32Array.from(scales.scales).buffer);
-  const some = isScaled(to) ? { bytes, inner: scales.inner, phase: scales.phase } : null;
-  return castPiece((elements / CAST_BLOCKS[to]!.elements) * CAST_BLOCKS[to]!.bytes, source, { from, to, scales: some });
+  const piece = castOfElements(count, source, cast, places);
+  return cast.from === cast.to ? { ...piece, ...place } : piece;
 }
 
 /** A target for the pieces: copies are copies, the others partly what they are predicted from. */
@@ -190,7 +184,7 @@ function targetFor(pieces: readonly Piece[], same: number): Uint8Array {
   let at = 0;
   for (const piece of pieces) {
     const base = SOURCE.subarray(piece.source, piece.source + sourceBytesOf(piece));
-    const predicted = piece.cast === undefined ? base : predictCast(piece.cast, base, piece.length);
+    const predicted = piece.cast === undefined ? base : predictedBytes(piece, base);
     for (let i = 0; i < piece.length && piece.kind !== 2; i++)
       if (piece.kind === 0 || (i >> 5) % 4 < same) target[at + i] = predicted[i]!;
     at += piece.length;
@@ -237,28 +231,26 @@ test('ops longer than an I/O buffer, of every kind and type, at odd offsets', ()
   }
 });
 
-test('as many scales as a cast may have, and not one more', () => {
-  const plan = (count: number): Plan => {
-    const scales = { bytes: noise(4 * count, 3), inner: 1, phase: 0 };
-    const pieces = [castPiece(600, 0, { from: CAST_F32, to: CAST_I8, scales })];
-    return {
-      pieces,
-      source: SOURCE,
-      target: noise(600, 4),
-      targetOffset: 0,
-      dictionary: { offset: 0, bytes: NO_BYTES },
+for (const { name, decodeClass } of CLASSES) {
+  test(`as many scales as a cast may have, and not one more: ${name}`, () => {
+    const most = MAX_NEURAL_SCALES[decodeClass]!;
+    const plan = (count: number): Plan => {
+      const scales = { ...NO_SCALES, scaleCount: count, bytes: noise(4 * count, 3) };
+      const pieces = [castPiece(600, 0, { from: CAST_F32, to: CAST_I8, scales })];
+      return {
+        pieces,
+        source: SOURCE,
+        target: noise(600, 4),
+        targetOffset: 0,
+        dictionary: { offset: 0, bytes: NO_BYTES },
+      };
     };
-  };
-  assertRoundTrip(plan(MAX_NEURAL_SCALES));
-  for (const { decodeClass } of CLASSES) {
-    const over = plan(MAX_NEURAL_SCALES + 1);
     const device = new Device(decodeClass, SOURCE, 600);
-    assert.throws(() => device.run(segmentOf(over, encode(over, decodeClass), decodeClass)), {
-      code: 'BAD_OP',
-      message: /at most 4096 scales/,
-    });
-  }
-});
+    const run = (tried: Plan): number[] => device.run(segmentOf(tried, encode(tried, decodeClass), decodeClass));
+    assert.deepEqual(run(plan(most)), [...noise(600, 4)]);
+    assert.throws(() => run(plan(most + 1)), { code: 'BAD_OP', message: new RegExp(`at most ${most} scales`) });
+  });
+}
 
 test('segments after each other on one device do not touch each other', () => {
   const plans = [0, 1, 2, 1, 0].map((seed): Plan => {
@@ -286,7 +278,7 @@ describe('a hostile payload', () => {
       { ...delta(300, 10, 4), columns: 7 },
       literal(80, 6),
       castPiece(64, 40, { from: CAST_F32, to: CAST_F16, scales: null }),
-      castPiece(50, 90, { from: CAST_F16, to: CAST_I8, scales: { bytes: noise(12, 5), inner: 4, phase: 2 } }),
+      castPiece(50, 90, { from: CAST_F16, to: CAST_I8, scales: { ...NO_SCALES, bytes: noise(12, 5), scaleCount: 3, inner: 4, outer: 4, phase: 2 } }),
       delta(200, 600, 6),
       copy(90, 17),
       delta(120, 777, 5),

@@ -9,7 +9,7 @@ import { OP_CAST, OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import type { ByteSource } from '../ports.js';
 import type { BitCoder } from './bit-coder.js';
 import type { ByteModel } from './byte-model.js';
-import { CastOp } from './cast-op.js';
+import { CastOp, NO_SCALES } from './cast-op.js';
 import { CONTEXT_LAYOUTS } from './context-layout.js';
 import { ElementModels } from './element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from './elements.js';
@@ -21,14 +21,14 @@ import type { ByteSink } from './op-runner.js';
 import { RangeDecoder } from './range-decoder.js';
 import type { WideModel } from './wide-model.js';
 
-/** Bytes of model state, by decode-cost class: 0 without the byte model, 1 with it. */
-export const NEURAL_CONTEXT_BYTES: readonly number[] = [
-  CONTEXT_LAYOUTS[0]!.bytes,
-  CONTEXT_LAYOUTS[1]!.bytes + MIXED_MODELS_BYTES,
-];
+/** Most scales that a cast may carry, by decode-cost class. */
+export const MAX_NEURAL_SCALES: readonly number[] = [32, 4096];
 
-/** Most channels of a tensor whose scales a cast may carry. */
-export const MAX_NEURAL_SCALES = 4096;
+/** Bytes of model state and scales, by decode-cost class: 0 without the mixed models, 1 with them. */
+export const NEURAL_CONTEXT_BYTES: readonly number[] = [
+  CONTEXT_LAYOUTS[0]!.bytes + 4 * MAX_NEURAL_SCALES[0]!,
+  CONTEXT_LAYOUTS[1]!.bytes + MIXED_MODELS_BYTES + 4 * MAX_NEURAL_SCALES[1]!,
+];
 
 /** What class 1 has beside the plain contexts. */
 export interface MixedModels {
@@ -76,15 +76,13 @@ export class NeuralRunner {
     length: 0,
     shift: 0,
     castTypes: 0,
-    scaleCount: 0,
-    inner: 1,
-    phase: 0,
+    ...NO_SCALES,
     columns: 1,
     column: 0,
     sparse: 0,
   };
   private readonly cast = new CastOp();
-  private scales = new Uint8Array(0);
+  private readonly scales: Uint8Array;
   private targetOffset = 0;
   private targetBytes = 0;
   /** Target bytes of the segment written. */
@@ -106,6 +104,9 @@ export class NeuralRunner {
     const mixed = mixedModels === null ? null : mixedModels(this.coder, contexts.buffer as ArrayBuffer, mixedOffset);
     this.bytes = mixed?.bytes ?? null;
     this.elements = new ElementModels(this.coder, layout, mixed);
+    const mixedBytes = mixedModels === null ? 0 : MIXED_MODELS_BYTES;
+    const scalesAt = layout.bytes + mixedBytes;
+    this.scales = contexts.subarray(scalesAt, scalesAt + 4 * MAX_NEURAL_SCALES[mixedModels === null ? 0 : 1]!);
   }
 
   /** Kind and target bytes of the op under way, for whoever explains a patch. */
@@ -163,9 +164,14 @@ export class NeuralRunner {
     const run = Math.min(cast.runBytes, left);
     const base = this.io.subarray(0, cast.sourceBytes(run));
     this.source.read(this.opSource + cast.sourceBytes(this.done), base);
-    const predicted = cast.predict(base, run, this.done, this.scales);
-    const target = this.bytes === null ? predicted : this.history.subarray(this.position, this.position + run);
-    this.elements.delta(op.type, predicted, target);
+    const target =
+      this.bytes === null ? cast.scratch(run) : this.history.subarray(this.position, this.position + run);
+    if (cast.isRequantised) cast.codeBlocks(base, target, this.elements);
+    else {
+      const predicted = cast.predict(base, run, this.done, this.scales);
+      if (cast.hasFractions) this.elements.rescaled(op.type, predicted, cast.fractions, target);
+      else this.elements.delta(op.type, predicted, target);
+    }
     this.write(target);
     return run;
   }
@@ -179,7 +185,6 @@ export class NeuralRunner {
     const { op } = this;
     this.ops.op(op);
     this.done = 0;
-    this.elements.beginOp(op.columns, op.column, op.sparse === 1);
     const width = ELEMENT_BYTES[op.type];
     const left = this.targetBytes - this.position;
     if (width === undefined) throw this.bad('a known element type', op.type);
@@ -187,22 +192,20 @@ export class NeuralRunner {
     if (op.length < 1 || op.length > left || op.length % width !== 0)
       throw this.bad(`1 to ${left} bytes in whole elements`, op.length);
     let sourceBytes = op.length;
+    let perScale = 1;
     if (op.kind === OP_CAST) {
-      const fault = this.cast.set(op, op.type, op.length, MAX_NEURAL_SCALES);
+      const fault = this.cast.set(op, op.type, op.length, this.scales.length / 4);
       if (fault !== null) throw this.bad(fault, `a cast of ${op.length} bytes`);
       sourceBytes = this.cast.sourceBytes(op.length);
-      this.readScales();
+      perScale = this.cast.blockElements;
+      this.elements.literal(ELEMENT_FLOAT32, this.scales.subarray(0, this.cast.scaleBytes));
     }
+    this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScale);
     this.opSource = this.cursor + op.shift;
     const inside = this.opSource >= 0 && sourceBytes <= this.source.size - this.opSource;
     if (op.kind !== OP_LITERAL && !inside)
       throw this.bad(`a range inside the source's ${this.source.size} bytes`, `${this.opSource}+${sourceBytes}`);
     this.cursor = this.opSource + sourceBytes;
-  }
-
-  private readScales(): void {
-    if (this.scales.length < this.cast.scaleBytes) this.scales = new Uint8Array(this.cast.scaleBytes);
-    this.elements.literal(ELEMENT_FLOAT32, this.scales.subarray(0, this.cast.scaleBytes));
   }
 
   private bad(expected: string, got: string | number): InvalidPatch {

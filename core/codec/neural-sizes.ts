@@ -1,5 +1,7 @@
 /** How much memory the neural codec's models hold, apart from the models: a device that lacks the byte model need not load it. */
 
+import { FRACTIONS } from './rescale.js';
+
 /** Slots of context histories, as a power of two. */
 export const TABLE_BITS = 19;
 /** Slots of places that matches are looked for in, as a power of two. */
@@ -58,11 +60,13 @@ export const WIDE_MODEL_BYTES = 4 + EXPERTS_BYTES + WIDE_COLUMNS + 4 * (WIDE_MAP
 /** Differences of bytes: buckets of the expected size, and places in the unary code. */
 export const NARROW_BUCKETS = 32;
 export const NARROW_NODES = 16;
-export const NARROW_INPUTS = 6;
-export const NARROW_SIGN_INPUTS = 3;
+export const NARROW_INPUTS = 7;
+export const NARROW_SIGN_INPUTS = 4;
 export const NARROW_SIGN_STATES = 256;
 export const NARROW_COLUMNS = 8192;
-export const NARROW_SIZE_MAPS = NARROW_INPUTS * NARROW_BUCKETS * NARROW_NODES;
+/** Behind those of the other inputs: by the rounding's fraction and the expected size. */
+export const NARROW_FRACTION_MAPS = (NARROW_INPUTS - 1) * NARROW_BUCKETS * NARROW_NODES;
+export const NARROW_SIZE_MAPS = NARROW_FRACTION_MAPS + FRACTIONS * (NARROW_BUCKETS / 4) * NARROW_NODES;
 export const NARROW_MAPS = NARROW_SIZE_MAPS + NARROW_SIGN_INPUTS * NARROW_SIGN_STATES;
 export const NARROW_WEIGHTS = NARROW_INPUTS * (NARROW_NODES + 1) + NARROW_SIGN_INPUTS * 2;
 export const NARROW_MODEL_BYTES = 4 * (NARROW_MAPS + NARROW_WEIGHTS) + 2 * 2 * NARROW_COLUMNS;

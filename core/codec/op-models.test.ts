@@ -1,4 +1,4 @@
-import { isScaled } from './cast-op.js';
+import { type CastParameters, isRescaled, isScaled, NO_SCALES } from './cast-op.js';
 /** How ops are coded: every field at its limits, and garbage that stays within them. */
 
 import assert from 'node:assert/strict';
@@ -22,9 +22,7 @@ const NO_OP: CodedOp = {
   length: 1,
   shift: 0,
   castTypes: 0,
-  scaleCount: 0,
-  inner: 1,
-  phase: 0,
+  ...NO_SCALES,
   columns: 1,
   column: 0,
   sparse: 0,
@@ -79,6 +77,10 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       castTypes: fc.nat(255),
       scaleCount: anyNumber,
       inner: anyNumber,
+      group: anyNumber,
+      outer: anyNumber,
+      crossCount: anyNumber,
+      crossInner: anyNumber,
       phase: anyNumber,
       columns: anyNumber.map((value) => 1 + Math.min(value, MOST - 1)),
       column: anyNumber,
@@ -88,9 +90,9 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       ...op,
       ...(op.kind === LITERAL ? { shift: 0 } : {}),
       ...(op.kind === DELTA ? {} : { sparse: 0 }),
-      ...(op.kind === DELTA && hasColumns(layout) ? {} : { columns: 1, column: 0 }),
+      ...(ofOneType(op) && hasColumns(layout) ? {} : { columns: 1, column: 0 }),
       ...(op.kind === CAST ? {} : { castTypes: 0 }),
-      ...(op.kind === CAST && isScaled(op.castTypes & 15) ? {} : { scaleCount: 0, inner: 1, phase: 0 }),
+      ...saidOf(op),
     }));
 
 for (const { name, layout } of CLASSES) {
@@ -149,6 +151,28 @@ for (const { name, layout } of CLASSES) {
   });
 }
 
-function castOf({ castTypes, scaleCount, inner, phase }: CodedOp): Partial<CodedOp> {
-  return { castTypes, scaleCount, inner, phase };
+/** DELTA, or CAST from a type to itself. */
+function ofOneType({ kind, castTypes }: { kind: number; castTypes: number }): boolean {
+  return kind === DELTA || (kind === CAST && castTypes >> 4 === (castTypes & 15));
+}
+
+/** The parameters of CAST, as they are where the op does not say them. */
+function saidOf(op: Omit<CodedOp, 'columns' | 'column'>): Omit<CastParameters, 'castTypes'> {
+  if (op.kind !== CAST || !isScaled(op.castTypes)) return NO_SCALES;
+  const { scaleCount, inner, group, phase } = op;
+  if (!isRescaled(op.castTypes)) return { ...NO_SCALES, scaleCount, inner, outer: inner, phase };
+  const strided = scaleCount > 1;
+  const crossed = op.crossCount > 0;
+  const stride = strided ? inner : 1;
+  return {
+    ...{ scaleCount, crossCount: op.crossCount, inner: stride, group: strided ? group : 1 },
+    outer: strided && group > 1 ? op.outer : stride,
+    crossInner: crossed ? op.crossInner : 1,
+    phase: strided || crossed ? phase : 0,
+  };
+}
+
+function castOf(op: CodedOp): CastParameters {
+  const { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase } = op;
+  return { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase };
 }

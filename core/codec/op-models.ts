@@ -2,26 +2,23 @@
 
 import { OP_CAST, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import type { BitCoder } from './bit-coder.js';
-import { isScaled } from './cast-op.js';
+import { type CastParameters, isRescaled, isScaled } from './cast-op.js';
 import { type ContextLayout, NUMBER_SIZES } from './context-layout.js';
 
 const NO_OP = 4;
 /** 2^53 - 1 has 53 bits. */
 const MAX_BITS = 53;
 
-/** An op as it is coded: see SPEC.md, "Ops". */
-export interface CodedOp {
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** An op as it is coded: see SPEC.md, "Ops". The parameters of CAST count for that alone. */
+export interface CodedOp extends Mutable<CastParameters> {
   kind: number;
   type: number;
   length: number;
   /** Source offset minus the cursor; 0 for a literal. */
   shift: number;
-  /** CAST alone: from << 4 | to, and for scaled targets how many scales, elements a scale, and the first element's place. */
-  castTypes: number;
-  scaleCount: number;
-  inner: number;
-  phase: number;
-  /** DELTA of class 1: elements in a row of the tensor, and which of them is the first. */
+  /** DELTA, and CAST from a type to itself, of class 1: elements in a row of the tensor, and which of them is the first. */
   columns: number;
   column: number;
   /** DELTA: 1 where unchanged blocks are flagged. */
@@ -57,17 +54,30 @@ export class OpModels {
     op.columns = 1;
     op.column = 0;
     op.sparse = op.kind === OP_DELTA || op.kind === OP_CAST ? coder.bit(layout.opSparse + op.kind, op.sparse) : 0;
-    if (op.kind === OP_DELTA && layout.columns >= 0) {
+    if (op.kind === OP_CAST) this.cast(op);
+    const isOfOneType = op.kind === OP_CAST && op.castTypes >> 4 === (op.castTypes & 15);
+    if ((op.kind === OP_DELTA || isOfOneType) && layout.columns >= 0) {
       op.columns = 1 + this.number(layout.columns, columns - 1);
       op.column = this.number(layout.columns + NUMBER_SIZES, column);
     }
-    if (op.kind !== OP_CAST) return;
+  }
+
+  private cast(op: CodedOp): void {
+    const { layout } = this;
+    const { castNumbers } = layout;
+    const strides = castNumbers + NUMBER_SIZES;
     const from = this.bits(layout.castFrom, 4, op.castTypes >> 4);
     op.castTypes = (from << 4) | this.bits(layout.castTo, 4, op.castTypes & 15);
-    const scaled = isScaled(op.castTypes & 15);
-    op.scaleCount = scaled ? this.number(layout.castNumbers, op.scaleCount) : 0;
-    op.inner = scaled ? this.number(layout.castNumbers + NUMBER_SIZES, op.inner) : 1;
-    op.phase = scaled ? this.number(layout.castNumbers + 2 * NUMBER_SIZES, op.phase) : 0;
+    const scaled = isScaled(op.castTypes);
+    const rescaled = isRescaled(op.castTypes);
+    op.scaleCount = scaled ? this.number(castNumbers, op.scaleCount) : 0;
+    op.crossCount = rescaled ? this.number(castNumbers, op.crossCount) : 0;
+    const strided = scaled && (op.scaleCount > 1 || !rescaled);
+    op.inner = strided ? this.number(strides, op.inner) : 1;
+    op.group = strided && rescaled ? this.number(strides, op.group) : 1;
+    op.outer = op.group > 1 ? this.number(strides, op.outer) : op.inner;
+    op.crossInner = op.crossCount > 0 ? this.number(strides, op.crossInner) : 1;
+    op.phase = strided || op.crossCount > 0 ? this.number(castNumbers + 2 * NUMBER_SIZES, op.phase) : 0;
   }
 
   private bits(context: number, count: number, value: number): number {

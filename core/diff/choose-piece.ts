@@ -14,6 +14,7 @@ import {
   ELEMENT_INT32,
 } from '../codec/elements.js';
 import type { DType } from '../formats/model.js';
+import { takeResidual } from './cast-residual.js';
 import {
   type CastPiece,
   castPiece,
@@ -22,7 +23,6 @@ import {
   GUESSED_TYPES,
   literal,
   type Piece,
-  predictCast,
   splitPlanes,
   takeDelta,
 } from './pieces.js';
@@ -79,9 +79,8 @@ export function chooseTyped(type: number, source: Uint8Array | null, sourceOffse
 /** A cast, unless a literal looks cheaper than what the cast leaves over. */
 export function chooseCast(cast: CastPiece, source: Uint8Array, sourceOffset: number, target: Uint8Array): Piece {
   const piece = castPiece(target.length, sourceOffset, cast);
-  const predicted = predictCast(cast, source, target.length);
   const planes = scratch(target.length);
-  takeDelta(piece.type, predicted, target, planes);
+  takeResidual(piece, cast, source, target, planes);
   const castCost = planesCost(planes, ELEMENT_BYTES[piece.type]!);
   const plain = chooseTyped(piece.type, null, 0, target);
   splitPlanes(ELEMENT_BYTES[plain.type]!, target, planes);
@@ -142,7 +141,7 @@ function scratch(length: number): Uint8Array {
 }
 
 /** Bits that an order-0 coder would need for each plane with a table of its own. */
-function planesCost(planes: Uint8Array, width: number): number {
+export function planesCost(planes: Uint8Array, width: number): number {
   const length = planes.length / width;
   let bits = 0;
   for (let plane = 0; plane < width; plane++)
@@ -155,15 +154,24 @@ const counts = new Uint32Array(256);
 function entropyBits(bytes: Uint8Array): number {
   counts.fill(0);
   for (const byte of bytes) counts[byte]!++;
+  return countsBits(counts);
+}
+
+/** A table of symbols costs about so many bits each; it decides between candidates on small tensors. */
+const SYMBOL_BITS = 5;
+
+/** The same of symbols that were counted. @param symbolBits what each kind of symbol costs beside */
+export function countsBits(counted: Uint32Array, symbolBits = SYMBOL_BITS): number {
+  let total = 0;
+  for (const count of counted) total += count;
   let bits = 0;
   let symbols = 0;
-  for (const count of counts) {
+  for (const count of counted) {
     if (count === 0) continue;
     symbols++;
-    bits += count * log2Ratio(bytes.length, count);
+    bits += count * log2Ratio(total, count);
   }
-  // A table of symbols costs about 5 bits each; it decides between candidates on small tensors.
-  return bits + 5 * symbols;
+  return bits + symbolBits * symbols;
 }
 
 /**

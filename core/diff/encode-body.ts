@@ -42,6 +42,8 @@ export interface EncodeOptions {
   readonly targetLayout: ModelLayout;
   /** For each target tensor its base in the source, or null (core/diff/match-tensors.ts). */
   readonly bases: readonly (Tensor | null)[];
+  /** The same for targetLayout.scaleVectors; none known where absent. */
+  readonly scaleBases?: readonly (Tensor | null)[];
   readonly profile: Profile;
   /** zstd level, 1 to 19. */
   readonly level: number;
@@ -118,7 +120,7 @@ class BodyEncoder {
 
   constructor(options: EncodeOptions) {
     this.options = options;
-    const { source, targetLayout, bases } = options;
+    const { source, targetLayout, bases, scaleBases = [] } = options;
     const useNeural = options.neural === true;
     this.decodeClass = useNeural && PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0;
     this.neural = useNeural ? new NeuralEncoder(this.decodeClass) : null;
@@ -127,6 +129,9 @@ class BodyEncoder {
       tensors: targetLayout.tensors.map((tensor, i) => ({ tensor, base: bases[i] ?? null })),
       matcher: source === null ? null : createMatcher(source),
       readSource: this.readSource,
+      isNeural: useNeural,
+      scaleVectors: (targetLayout.scaleVectors ?? []).map((tensor, i) => ({ tensor, base: scaleBases[i] ?? null })),
+      mostScales: MAX_NEURAL_SCALES[PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0]!,
       firstAxisIsRow: targetLayout.format === 'GGUF',
     });
   }
@@ -208,7 +213,8 @@ class BodyEncoder {
 
   private offerNeural(neural: NeuralEncoder, plan: readonly Piece[], segment: Segment): void {
     const pieces = mergePieces(plan, true);
-    if (pieces.some(({ cast }) => (cast?.scales?.bytes.length ?? 0) > 4 * MAX_NEURAL_SCALES)) return;
+    const mostScales = MAX_NEURAL_SCALES[this.decodeClass]!;
+    if (pieces.some(({ cast }) => (cast?.scales?.bytes.length ?? 0) > 4 * mostScales)) return;
     const coded = neural.encode(pieces, segment.bytes, segment.start, this.readSource, this.dictionary);
     // The format knows no empty payload; a zero byte says the same.
     const payload = coded.length === 0 ? new Uint8Array(1) : coded;

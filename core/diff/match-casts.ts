@@ -8,8 +8,14 @@ import {
   CAST_BLOCKS,
   CAST_F16,
   CAST_F32,
+  CAST_I4,
   CAST_I8,
   CAST_I32,
+  CAST_Q2_K,
+  CAST_Q3_K,
+  CAST_Q4_K,
+  CAST_Q5_K,
+  CAST_Q6_K,
   CAST_Q4_0,
   CAST_Q4_1,
   CAST_Q5_0,
@@ -42,12 +48,33 @@ const TYPE_OF: Partial<Record<DType, number>> = {
   q5_1: CAST_Q5_1,
 };
 
+const RESCALE_TYPE_OF: Partial<Record<DType, number>> = {
+  i8: CAST_I8,
+  i32: CAST_I32,
+  q8_0: CAST_Q8_0,
+  q4_0: CAST_Q4_0,
+  q4_1: CAST_Q4_1,
+  q5_0: CAST_Q5_0,
+  q5_1: CAST_Q5_1,
+  q2_k: CAST_Q2_K,
+  q3_k: CAST_Q3_K,
+  q4_k: CAST_Q4_K,
+  q5_k: CAST_Q5_K,
+  q6_k: CAST_Q6_K,
+  i4: CAST_I4,
+};
+
 /** How `source` would have to be cast to predict `target`; null where no cast of ours does that. */
 export function castTypes(source: Tensor, target: Tensor): CastTypes | null {
   const from = TYPE_OF[source.dtype];
   const to = target.scales.length === 0 ? TYPE_OF[target.dtype] : scaledType(target.dtype);
   if (from === undefined || to === undefined || from === to) return null;
   return elementCount(source, from) === elementCount(target, to) ? { from, to } : null;
+}
+
+/** How to tell a new version of `base` through its scales: the type from and to, or null where it has none. */
+export function rescaleType(dtype: DType): number | null {
+  return RESCALE_TYPE_OF[dtype] ?? null;
 }
 
 function scaledType(dtype: DType): number | undefined {
@@ -64,6 +91,15 @@ export function matchBases(source: ModelToMatch, target: ModelToMatch): (Tensor 
   const bases = matchTensors(source, target);
   const casts = matchCasts(source, target, bases);
   return bases.map((base, i) => base ?? casts[i] ?? null);
+}
+
+/** For each of the target's vectors of scales the one it is a new version of, or null. */
+export function matchScaleVectors(source: ModelToMatch, target: ModelToMatch): (Tensor | null)[] {
+  const vectorsOf = ({ layout, bytes }: ModelToMatch): ModelToMatch => ({
+    layout: { ...layout, tensors: layout.scaleVectors ?? [] },
+    bytes,
+  });
+  return matchTensors(vectorsOf(source), vectorsOf(target));
 }
 
 /** For each target tensor that `bases` leaves open, the source tensor it is a cast of, or null. */

@@ -1,6 +1,7 @@
 /** Encodes plans as neural segments: the mirror of core/codec/neural-runner.ts, over whole pieces. */
 
 import type { ByteModel } from '../codec/byte-model.js';
+import { NO_SCALES } from '../codec/cast-op.js';
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
 import { ElementModels } from '../codec/element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from '../codec/elements.js';
@@ -8,7 +9,8 @@ import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
 import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
-import { type Piece, predictCast, type ReadSource, sourceBytesOf } from './pieces.js';
+import { codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
+import { castTypesOf, type Piece, type ReadSource, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
 
 /** Gaps between changed elements are coded where at most one element in so many changed. */
@@ -57,31 +59,34 @@ export class NeuralEncoder {
       const bytes = target.subarray(at, at + piece.length);
       const predicted = predict(piece, readSource);
       const op = codedOp(piece, cursor);
-      if (predicted !== null) op.sparse = isSparse(piece.type, predicted, bytes) ? 1 : 0;
+      if (predicted !== null) op.sparse = isSparse(piece.type, predicted.bytes, bytes) ? 1 : 0;
       this.ops.op(op);
-      this.elements.beginOp(op.columns, op.column, op.sparse === 1);
-      this.piece(piece, bytes, predicted, at, cursor + op.shift);
+      this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScaleOf(piece.cast));
+      if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
+      if (isRequantised(piece.cast))
+        codeBlocks(piece, readSource(piece.source, sourceBytesOf(piece)), bytes, this.elements);
+      else this.piece(piece, bytes, predicted, at, cursor + op.shift);
       cursor += op.shift + sourceBytesOf(piece);
       at += piece.length;
     }
     return this.coder.finish();
   }
 
-  private piece(piece: Piece, target: Uint8Array, predicted: Uint8Array | null, at: number, source: number): void {
+  private piece(piece: Piece, target: Uint8Array, predicted: Predicted | null, at: number, source: number): void {
     if (piece.kind === OP_COPY) return;
-    if (predicted !== null) {
-      if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
-      this.elements.delta(piece.type, predicted, target);
-    } else if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
+    if (predicted !== null && predicted.fractions !== null)
+      this.elements.rescaled(piece.type, predicted.bytes, predicted.fractions, target);
+    else if (predicted !== null) this.elements.delta(piece.type, predicted.bytes, target);
+    else if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
     else this.elements.literal(piece.type, target);
   }
 }
 
-/** What a delta or a cast starts from; null for pieces that predict nothing. */
-function predict(piece: Piece, readSource: ReadSource): Uint8Array | null {
-  if (piece.kind === OP_COPY || piece.kind === OP_LITERAL) return null;
+/** What a delta or a cast starts from; null for pieces that predict nothing, or number by number. */
+function predict(piece: Piece, readSource: ReadSource): Predicted | null {
+  if (piece.kind === OP_COPY || piece.kind === OP_LITERAL || isRequantised(piece.cast)) return null;
   const base = readSource(piece.source, sourceBytesOf(piece));
-  return piece.cast === undefined ? base : predictCast(piece.cast, base, piece.length);
+  return piece.cast === undefined ? { bytes: base, fractions: null } : predictCast(piece, piece.cast, base);
 }
 
 /** Whether so few elements differ that the gaps between them say it best, which is also the quickest to decode. */
@@ -104,10 +109,8 @@ function codedOp(piece: Piece, cursor: number): CodedOp {
     type: piece.type,
     length: piece.length,
     shift: piece.kind === OP_LITERAL ? 0 : piece.source - cursor,
-    castTypes: piece.cast === undefined ? 0 : (piece.cast.from << 4) | piece.cast.to,
-    scaleCount: scales === null ? 0 : scales.bytes.length / 4,
-    inner: scales?.inner ?? 1,
-    phase: scales?.phase ?? 0,
+    ...(scales ?? NO_SCALES),
+    castTypes: piece.cast === undefined ? 0 : castTypesOf(piece.cast),
     columns: piece.columns ?? 1,
     column: piece.column ?? 0,
     sparse: 0,

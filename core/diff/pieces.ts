@@ -4,7 +4,8 @@
  */
 
 import { readI32 } from '../bytes.js';
-import { CAST_BLOCKS, CAST_RUN, type CastTypes, castRun } from '../codec/cast.js';
+import { CAST_BLOCKS, CAST_F32, type CastTypes } from '../codec/cast.js';
+import { isRescaled } from '../codec/cast-op.js';
 import {
   ELEMENT_BYTE,
   ELEMENT_BYTES,
@@ -17,6 +18,7 @@ import {
 } from '../codec/elements.js';
 import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import { ByteBuilder } from './byte-builder.js';
+import { takeResidual } from './cast-residual.js';
 import type { RunScales } from './cast-scales.js';
 
 export interface Piece {
@@ -52,7 +54,9 @@ export function delta(length: number, source: number, type: number): Piece {
 /** The residual's element type goes by the cast's target: whole elements where it has no blocks. */
 export function castPiece(length: number, source: number, cast: CastPiece): Piece {
   const { elements, bytes } = CAST_BLOCKS[cast.to]!;
-  const type = elements > 1 || bytes === 1 ? ELEMENT_BYTE : bytes === 2 ? ELEMENT_INT16 : ELEMENT_INT32;
+  const isFloat = cast.from === CAST_F32 && cast.to === CAST_F32;
+  const words = isFloat ? ELEMENT_FLOAT32 : ELEMENT_INT32;
+  const type = elements > 1 || bytes === 1 ? ELEMENT_BYTE : bytes === 2 ? ELEMENT_INT16 : words;
   return { kind: OP_CAST, type, length, source, cast };
 }
 
@@ -62,20 +66,6 @@ export function sourceBytesOf(piece: Piece): number {
   const from = CAST_BLOCKS[piece.cast.from]!;
   const to = CAST_BLOCKS[piece.cast.to]!;
   return (((piece.length / to.bytes) * to.elements) / from.elements) * from.bytes;
-}
-
-/** What the cast predicts for the piece's target bytes. */
-export function predictCast(cast: CastPiece, source: Uint8Array, length: number): Uint8Array {
-  const from = CAST_BLOCKS[cast.from]!;
-  const to = CAST_BLOCKS[cast.to]!;
-  const runSource = (CAST_RUN / from.elements) * from.bytes;
-  const runTarget = (CAST_RUN / to.elements) * to.bytes;
-  const predicted = new Uint8Array(length);
-  for (let at = 0, read = 0; at < length; at += runTarget, read += runSource) {
-    const first = (cast.scales?.phase ?? 0) + (at / to.bytes) * to.elements;
-    castRun(cast, source.subarray(read, read + runSource), predicted.subarray(at, at + runTarget), cast.scales, first);
-  }
-  return predicted;
 }
 
 /** Reads source bytes; the result is a view, valid until the next call. */
@@ -159,14 +149,26 @@ function appendCast(
   ops: ByteBuilder,
   data: ByteBuilder,
 ): void {
-  ops.byte((cast.from << 4) | cast.to);
-  if (cast.scales !== null) {
-    ops.unsigned(cast.scales.bytes.length / 4);
-    ops.unsigned(cast.scales.inner);
-    ops.unsigned(cast.scales.phase);
-    data.append(cast.scales.bytes);
+  const { scales } = cast;
+  const rescaled = isRescaled(castTypesOf(cast));
+  ops.byte(castTypesOf(cast));
+  if (scales !== null) {
+    const strided = scales.scaleCount > 1 || !rescaled;
+    ops.unsigned(scales.scaleCount);
+    if (rescaled) ops.unsigned(scales.crossCount);
+    if (strided) ops.unsigned(scales.inner);
+    if (strided && rescaled) ops.unsigned(scales.group);
+    if (scales.group > 1) ops.unsigned(scales.outer);
+    if (scales.crossCount > 0) ops.unsigned(scales.crossInner);
+    if (strided || scales.crossCount > 0) ops.unsigned(scales.phase);
+    data.append(scales.bytes);
   }
-  takeDelta(piece.type, predictCast(cast, source, target.length), target, data.extend(target.length));
+  takeResidual(piece, cast, source, target, data.extend(target.length));
+}
+
+/** As the format has it: from << 4 | to. */
+export function castTypesOf(cast: CastTypes): number {
+  return (cast.from << 4) | cast.to;
 }
 
 /** Byte planes of `bytes`, most significant first, into `planes`. */

@@ -4,17 +4,21 @@
  */
 
 import { CAST_BLOCKS, type CastTypes } from '../codec/cast.js';
-import { ELEMENT_BYTES } from '../codec/elements.js';
+import { ELEMENT_BYTE, ELEMENT_BYTES } from '../codec/elements.js';
 import type { Tensor } from '../formats/model.js';
 import { OP_COPY, OP_DELTA } from '../patch/segment.js';
 import { castScales } from './cast-scales.js';
 import { chooseCast, chooseCopy, chooseTyped, elementTypeOf } from './choose-piece.js';
+import { chooseRescaled, chooseRescaledWords, type RescaleRun } from './choose-rescale.js';
 import type { ByteMatcher } from './match-bytes.js';
-import { castTypes } from './match-casts.js';
-import { literal, type Piece, type ReadSource } from './pieces.js';
+import { castTypes, rescaleType } from './match-casts.js';
+import { delta, literal, type Piece, type ReadSource } from './pieces.js';
 
 /** Share of a tensor without a base that must be copied from somewhere for the byte-level delta to be worth its ops. */
 const LEAST_EXPLAINED = 0.1;
+
+/** Index of a vector of scales. */
+const NO_TENSOR = -1;
 
 export interface Segment {
   /** Offset in the target. */
@@ -28,11 +32,16 @@ export interface PlannerOptions {
   /** null for a stand-alone patch. */
   readonly matcher: ByteMatcher | null;
   readonly readSource: ReadSource;
+  /** Vectors of scales outside the tensors, in file order, with the old ones. */
+  readonly scaleVectors: readonly { readonly tensor: Tensor; readonly base: Tensor | null }[];
+  /** Most scales an op may carry. */
+  readonly mostScales: number;
+  readonly isNeural: boolean;
   /** Shapes name the axis that varies fastest first, as GGUF's do, and not last. */
   readonly firstAxisIsRow: boolean;
 }
 
-/** A target tensor, its base, and its place in the list. */
+/** A target tensor, its base, and its place in the list; -1 for a vector of scales. */
 interface TensorPair {
   readonly tensor: Tensor;
   readonly base: Tensor | null;
@@ -44,10 +53,14 @@ interface Region {
   readonly start: number;
   readonly end: number;
   readonly pair: TensorPair | null;
+  /** Of a vector of scales: what it is covered with. */
+  readonly piece?: Piece;
 }
 
 export class SegmentPlanner {
   private readonly options: PlannerOptions;
+  /** Tensors and vectors of scales, in file order. */
+  private readonly pairs: readonly TensorPair[];
   /** First tensor that may reach into the next segment: segments come in order. */
   private nextTensor = 0;
   /** Where the last region with a base lay, relative to the target: the likeliest place for what follows it. */
@@ -58,6 +71,9 @@ export class SegmentPlanner {
   constructor(options: PlannerOptions) {
     this.options = options;
     this.modified = new Uint8Array(options.tensors.length);
+    const tensors = options.tensors.map((pair, index) => ({ ...pair, index }));
+    const vectors = options.scaleVectors.map((pair) => ({ ...pair, index: NO_TENSOR }));
+    this.pairs = [...tensors, ...vectors].sort((a, b) => a.tensor.offset - b.tensor.offset);
   }
 
   /** Where in the source the segment's counterpart probably begins. */
@@ -72,6 +88,11 @@ export class SegmentPlanner {
     for (const region of this.regionsOf(segment)) {
       const bytes = segment.bytes.subarray(region.start, region.end);
       const offset = segment.start + region.start;
+      if (region.piece !== undefined) {
+        matched.push(region.piece);
+        typed.push(region.piece);
+        continue;
+      }
       if (region.pair !== null) {
         const pieces = this.coverTensor(region.pair, offset, bytes);
         typed.push(...pieces);
@@ -88,12 +109,13 @@ export class SegmentPlanner {
   }
 
   private regionsOf(segment: Segment): Region[] {
-    const { tensors } = this.options;
+    const { pairs } = this;
     const end = segment.start + segment.bytes.length;
     const regions: Region[] = [];
     let at = segment.start;
-    for (let i = this.nextTensor; i < tensors.length && tensors[i]!.tensor.offset < end; i++) {
-      const { tensor } = tensors[i]!;
+    for (let i = this.nextTensor; i < pairs.length && pairs[i]!.tensor.offset < end; i++) {
+      const pair = pairs[i]!;
+      const { tensor } = pair;
       const tensorEnd = tensor.offset + tensor.length;
       if (tensorEnd <= segment.start) {
         this.nextTensor = i + 1;
@@ -101,12 +123,25 @@ export class SegmentPlanner {
       }
       const from = Math.max(at, tensor.offset);
       const to = Math.min(end, tensorEnd);
+      const piece = pair.index === NO_TENSOR ? this.coverScales(pair, segment) : undefined;
+      if (piece === null) continue;
       if (from > at) regions.push({ start: at - segment.start, end: from - segment.start, pair: null });
-      regions.push({ start: from - segment.start, end: to - segment.start, pair: { ...tensors[i]!, index: i } });
+      const region = { start: from - segment.start, end: to - segment.start, pair };
+      regions.push(piece === undefined ? region : { ...region, piece });
       at = to;
     }
     if (at < end) regions.push({ start: at - segment.start, end: end - segment.start, pair: null });
     return regions;
+  }
+
+  /** Only where a ratio tells them: else they are bytes like those around them. */
+  private coverScales({ tensor, base }: TensorPair, segment: Segment): Piece | null {
+    const start = tensor.offset - segment.start;
+    const end = start + tensor.length;
+    if (base === null || start < 0 || end > segment.bytes.length) return null;
+    const source = this.options.readSource(base.offset, tensor.length);
+    const run = { base, tensor, sourceOffset: base.offset, start: 0, mostScales: 1, isNeural: this.options.isNeural };
+    return chooseRescaledWords({ ...run, source, target: segment.bytes.subarray(start, end) });
   }
 
   private coverTensor({ tensor, base, index }: TensorPair, offset: number, bytes: Uint8Array): Piece[] {
@@ -128,10 +163,39 @@ export class SegmentPlanner {
     const whole = chooseCopy(this.options.readSource(source, bytes.length), source, bytes);
     if (whole !== null) return [whole];
     this.modified[index] = 1;
+    const rescaled = this.coverRescaled(tensor, base, offset, bytes);
+    if (rescaled !== null) return rescaled;
     const piece = chooseTyped(type, this.options.readSource(source + head, body), source + head, middle);
     const columns = tensor.shape.at(this.options.firstAxisIsRow ? 0 : -1) ?? 1;
     const first = (offset + head - tensor.offset) / ELEMENT_BYTES[type]!;
     return around(piece.kind === OP_DELTA && columns > 0 ? { ...piece, columns, column: first % columns } : piece);
+  }
+
+  /** As a tensor that was quantised again; null where it was not, or plain differences are as good. */
+  private coverRescaled(tensor: Tensor, base: Tensor, offset: number, bytes: Uint8Array): Piece[] | null {
+    const type = rescaleType(tensor.dtype);
+    if (type === null) return null;
+    const block = CAST_BLOCKS[type]!;
+    const { head, body } = wholeUnits(block.bytes, offset - tensor.offset, bytes.length);
+    if (body === 0) return null;
+    const start = offset + head - tensor.offset;
+    const sourceOffset = base.offset + start;
+    const run: RescaleRun = {
+      ...{ base, tensor, sourceOffset, start, mostScales: this.options.mostScales, isNeural: this.options.isNeural },
+      source: this.options.readSource(sourceOffset, body).slice(),
+      target: bytes.subarray(head, head + body),
+    };
+    const pieces = chooseRescaled(type, run);
+    if (pieces === null) return null;
+    const columns = Math.max(1, tensor.shape.at(this.options.firstAxisIsRow ? 0 : -1) ?? 1);
+    let first = (start / block.bytes) * block.elements;
+    const placed = pieces.map((piece) => {
+      const column = first % columns;
+      first += (piece.length / block.bytes) * block.elements;
+      return { ...piece, columns, column };
+    });
+    const tail = bytes.length - head - body;
+    return [delta(head, sourceOffset - head, ELEMENT_BYTE), ...placed, delta(tail, sourceOffset + body, ELEMENT_BYTE)];
   }
 
   /** A tensor without a base may still hold rows of an old one: it grew, shrank, or was put together anew. */

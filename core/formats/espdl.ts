@@ -17,7 +17,7 @@ const MODEL = { graph: 7 } as const;
 const GRAPH = { node: 0, initializer: 2, testInputs: 8, testOutputs: 9 } as const;
 const NODE = { attribute: 5 } as const;
 const ATTRIBUTE = { t: 7, tensors: 13 } as const;
-const TENSOR = { dims: 0, dataType: 1, name: 6, rawData: 8, exponents: 13 } as const;
+const TENSOR = { dims: 0, dataType: 1, name: 6, doc: 7, rawData: 8, exponents: 13 } as const;
 
 /** Typed data of a Tensor by slot. The element is what the field stores, whatever `data_type` says it means. */
 const TYPED_DATA: readonly { readonly slot: number; readonly dtype: DType }[] = [
@@ -130,7 +130,8 @@ class Collector {
     const range = dataRange(this.buffer, table, shape);
     if (range === null) return;
     const name = table.text(TENSOR.name, MAX_NAME_BYTES, "bytes of a tensor's name");
-    const tensor = { name, aliases: [], shape, ...range };
+    const lanes = lanesOf(table);
+    const tensor = { name, aliases: [], shape, ...range, ...(lanes > 0 ? { interleaved: lanes } : {}) };
     this.found.push({ ...tensor, ...readScales(this.buffer, table, tensor) });
   }
 
@@ -166,6 +167,12 @@ function rawRange(buffer: Flatbuffer, table: FlatTable, raw: FlatVector, shape: 
     return { dtype, offset, length };
   }
   return { dtype: 'other', offset, length: raw.count };
+}
+
+/** The exporter's note of how a filter lies: 'layout ==> (N/16)HWC16', early ones 'N16HWC16'. 0 where the shape says it. */
+function lanesOf(table: FlatTable): number {
+  const layout = /(?:N\/|N)(\d+)\)?HWC\1/.exec(table.text(TENSOR.doc, MAX_NAME_BYTES, "bytes of a tensor's note"));
+  return layout === null ? 0 : Number(layout[1]);
 }
 
 function readDims(buffer: Flatbuffer, table: FlatTable): number[] {

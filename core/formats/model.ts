@@ -71,12 +71,22 @@ export interface Tensor {
    */
   readonly scales: readonly number[];
   readonly scaleAxis: number;
+  /**
+   * Output channels that lie interleaved, innermost, in the file: a shape [height, width, in, out] is stored as
+   * [out / interleaved, height, width, in, interleaved]. Absent: as the shape says.
+   */
+  readonly interleaved?: number;
 }
 
 export interface ModelLayout {
   readonly format: ModelFormat;
   /** Tensors that hold data, in file order, ranges inside the file and not overlapping. */
   readonly tensors: readonly Tensor[];
+  /**
+   * Vectors of quantisation scales that lie outside the tensors' data, each named as its tensor; in file order, apart from
+   * each other and from the tensors. Absent where the format has none.
+   */
+  readonly scaleVectors?: readonly Tensor[];
   /** Why a file that looks like `format` is treated as plain bytes, with the offset; null when it is not. */
   readonly warning: string | null;
 }

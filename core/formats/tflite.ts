@@ -6,7 +6,7 @@
 import { ModelFormatError } from '../errors.js';
 import type { ByteSource } from '../ports.js';
 import { elementBytes, packedBytes } from './dtype.js';
-import { Flatbuffer, type FlatTable, type FlatTables } from './flatbuffer.js';
+import { Flatbuffer, type FlatTable, type FlatTables, type FlatVector } from './flatbuffer.js';
 import type { DType, ModelLayout, Tensor } from './model.js';
 import { WindowedSource } from './windowed-source.js';
 
@@ -46,6 +46,8 @@ const MAX_BUFFERS = 1 << 20;
 const MAX_RANK = 64;
 const MAX_NAME_BYTES = 1 << 14;
 const MAX_SCALES = 1 << 22;
+/** Fewer scales than this are not worth an op. */
+const MIN_VECTOR_SCALES = 4;
 const MAX_METADATA_BYTES = 64 << 20;
 
 interface Range {
@@ -76,7 +78,7 @@ export function readTflite(source: ByteSource): ModelLayout {
       if (range !== null) collected.add(table, range);
     }
   }
-  return { format: 'TFLite', tensors: collected.inFileOrder(), warning: null };
+  return { format: 'TFLite', tensors: collected.inFileOrder(), scaleVectors: collected.scaleVectors(), warning: null };
 }
 
 /** Where a tensor's data lies, or null when it has none (activations, variables). */
@@ -100,6 +102,7 @@ function dataRange(file: WindowedSource, buffers: FlatTables, tensor: FlatTable)
 /** Tensors by where their data begins: those that share a buffer become one entry, named by the first. */
 class TensorsByRange {
   private readonly byOffset = new Map<number, { tensor: Tensor; aliases: string[] }>();
+  private readonly scales = new Map<number, Tensor>();
 
   add(table: FlatTable, range: Range): void {
     const known = this.byOffset.get(range.offset);
@@ -109,7 +112,26 @@ class TensorsByRange {
       return;
     }
     const aliases: string[] = [];
-    this.byOffset.set(range.offset, { tensor: readTensor(table, range, aliases), aliases });
+    const tensor = readTensor(table, range, aliases);
+    this.byOffset.set(range.offset, { tensor, aliases });
+    const vector = tensor.scales.length < MIN_VECTOR_SCALES ? null : scaleVector(table);
+    if (vector === null) return;
+    const { position: offset, count } = vector;
+    const numbers = { dtype: 'f32' as const, shape: [count], length: 4 * count, scales: [], scaleAxis: 0 };
+    // Flatbuffers may share vectors, which count once.
+    this.scales.set(offset, { name: tensor.name, aliases: [], offset, ...numbers });
+  }
+
+  /** Those that lie apart from each other and from the tensors: nothing checks that they do. */
+  scaleVectors(): Tensor[] {
+    const vectors = new Set(this.scales.values());
+    const all = [...this.inFileOrder(), ...vectors].sort((a, b) => a.offset - b.offset);
+    let end = 0;
+    return all.filter((tensor, i) => {
+      const apart = tensor.offset >= end && tensor.offset + tensor.length <= (all[i + 1]?.offset ?? Infinity);
+      end = Math.max(end, tensor.offset + tensor.length);
+      return apart && vectors.has(tensor);
+    });
   }
 
   inFileOrder(): Tensor[] {
@@ -121,6 +143,10 @@ class TensorsByRange {
     });
     return tensors;
   }
+}
+
+function scaleVector(table: FlatTable): FlatVector | null {
+  return table.table(TENSOR.quantization, "a tensor's quantisation")?.vector(QUANTIZATION.scale, 4, 'scales') ?? null;
 }
 
 function overlap(a: Range, b: Range): ModelFormatError {

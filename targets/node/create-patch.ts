@@ -2,7 +2,7 @@
 
 import { DigestTarget } from '../../core/apply/digest-target.js';
 import { encodeBody } from '../../core/diff/encode-body.js';
-import { matchBases } from '../../core/diff/match-casts.js';
+import { matchBases, matchScaleVectors } from '../../core/diff/match-casts.js';
 import { writePatch } from '../../core/diff/write-patch.js';
 import { readLayout } from '../../core/formats/detect.js';
 import { PROFILES } from '../../core/limits.js';
@@ -54,16 +54,20 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
   const sourceHash = source === null ? new Uint8Array(32) : hashInput(source, task);
   const layout = readLayout(target);
   const sourceLayout = source === null ? null : readLayout(source);
-  const bases =
+  const models =
     source === null || sourceLayout === null
-      ? layout.tensors.map(() => null)
-      : matchBases({ layout: sourceLayout, bytes: source }, { layout, bytes: target });
+      ? null
+      : ([
+          { layout: sourceLayout, bytes: source },
+          { layout, bytes: target },
+        ] as const);
   const spool = new OverflowSpool(args.output);
   try {
     const body = encodeBody({
       ...args,
       targetLayout: layout,
-      bases,
+      bases: models === null ? [] : matchBases(...models),
+      scaleBases: models === null ? [] : matchScaleVectors(...models),
       spool,
       onProgress: (done) => task.checkpoint('encoding', done, target.size),
     });

@@ -1,0 +1,64 @@
+/** What a CAST op leaves over: the encoder's side of core/codec/cast-op.ts, over whole pieces. */
+
+import { CAST_BLOCKS, CAST_LAYOUTS } from '../codec/cast.js';
+import { CastOp, NO_SCALES } from '../codec/cast-op.js';
+import { type BlockCoder, KNOWING_CODER } from '../codec/requantise.js';
+import { type CastPiece, castTypesOf, type Piece, takeDelta } from './pieces.js';
+
+const op = new CastOp();
+const NO_BYTES = new Uint8Array(0);
+
+function setUp(piece: Piece, cast: CastPiece): void {
+  const places = { ...(cast.scales ?? NO_SCALES), castTypes: castTypesOf(cast) };
+  op.set(places, piece.type, piece.length, Number.MAX_SAFE_INTEGER);
+}
+
+/** The residual as plain bytes have it, into `planes`. */
+export function takeResidual(
+  piece: Piece,
+  cast: CastPiece,
+  source: Uint8Array,
+  target: Uint8Array,
+  planes: Uint8Array,
+): void {
+  setUp(piece, cast);
+  if (op.isRequantised) op.codeBlocks(source, target, KNOWING_CODER, planes);
+  else takeDelta(piece.type, predictCast(piece, cast, source).bytes, target, planes);
+}
+
+/** Whether the piece's blocks are coded number by number: see BlockWalk. */
+export function isRequantised(cast: CastPiece | undefined): boolean {
+  return cast !== undefined && cast.from === cast.to && CAST_LAYOUTS[cast.to] !== null;
+}
+
+/** Walks the piece's blocks. The coder gives the numbers back as they are, so that `target` stays what it is. */
+export function codeBlocks(piece: Piece, source: Uint8Array, target: Uint8Array, coder: BlockCoder): void {
+  setUp(piece, piece.cast!);
+  op.codeBlocks(source, target, coder);
+}
+
+/** Elements of the piece that one of its wide differences is a scale of. */
+export function perScaleOf(cast: CastPiece | undefined): number {
+  return cast === undefined ? 1 : CAST_BLOCKS[cast.to]!.elements;
+}
+
+/** Bytes, with the roundings' fractions where the cast tells them. */
+export interface Predicted {
+  readonly bytes: Uint8Array;
+  readonly fractions: Uint8Array | null;
+}
+
+/** What a cast that predicts bytes makes of the piece's source. */
+export function predictCast(piece: Piece, cast: CastPiece, source: Uint8Array): Predicted {
+  setUp(piece, cast);
+  const bytes = new Uint8Array(piece.length);
+  const fractions = op.hasFractions ? new Uint8Array(piece.length) : null;
+  const run = op.runBytes;
+  const runSource = op.sourceBytes(run);
+  for (let at = 0, read = 0; at < bytes.length; at += run, read += runSource) {
+    const length = Math.min(run, bytes.length - at);
+    bytes.set(op.predict(source.subarray(read, read + runSource), length, at, cast.scales?.bytes ?? NO_BYTES), at);
+    fractions?.set(op.fractions.subarray(0, length), at);
+  }
+  return { bytes, fractions };
+}
