@@ -26,10 +26,7 @@ const READ = [
 for (const { type, scales, weighted, squares } of READ) {
   test(`type ${type}: numbers lie where ggml reads them`, () => {
     const layout = CAST_LAYOUTS[type]!;
-    const bytes = Uint8Array.from(
-      { length: CAST_BLOCKS[type]!.bytes },
-      (_, i) => i * i * 31 + i * 97 + (i >> 3) * 53,
-    );
+    const bytes = Uint8Array.from({ length: CAST_BLOCKS[type]!.bytes }, (_, i) => i * i * 31 + i * 97 + (i >> 3) * 53);
     scales.forEach((at, i) => {
       writeU16(bytes, at, i === 0 ? 0x3400 : 0x3000);
     });

@@ -49,7 +49,10 @@ function packed(at: number, width: number, lane: number): PackedField {
   return { at, width, lane };
 }
 
-const BYTE_SIGNED = (count: number, at: number): Numbers => ({ ...numbers(count, packed(at, 8, 1), null), signed: true });
+const BYTE_SIGNED = (count: number, at: number): Numbers => ({
+  ...numbers(count, packed(at, 8, 1), null),
+  signed: true,
+});
 
 function block(bytes: number, scale: number, shift: number, quants: Numbers): BlockLayout {
   return { bytes, scale, shift, shiftSign: 1, quants, parts: null, isSplit: false };
@@ -64,7 +67,13 @@ export const Q4_0_LAYOUT = block(18, 0, -1, numbers(32, packed(2, 4, 16), null, 
 export const Q4_1_LAYOUT = block(20, 0, 2, numbers(32, packed(4, 4, 16), null));
 export const Q5_0_LAYOUT = block(22, 0, -1, numbers(32, packed(6, 4, 16), packed(2, 1, 1), 16));
 export const Q5_1_LAYOUT = block(24, 0, 2, numbers(32, packed(8, 4, 16), packed(4, 1, 1)));
-export const Q2_K_LAYOUT = superBlock(84, 80, 82, numbers(256, packed(16, 2, 32), null), numbers(32, packed(0, 4, 16), null));
+export const Q2_K_LAYOUT = superBlock(
+  84,
+  80,
+  82,
+  numbers(256, packed(16, 2, 32), null),
+  numbers(32, packed(0, 4, 16), null),
+);
 export const Q3_K_LAYOUT = superBlock(
   110,
   108,

@@ -1,9 +1,9 @@
 /** CAST ops of every kind for tests: pairs of types, places of scales, what is predicted. No tests of its own. */
 
 import fc from 'fast-check';
-import { predictCast } from '../diff/cast-residual.js';
+import { castTypesOf, predictCast } from '../diff/cast-residual.js';
 import type { RunScales } from '../diff/cast-scales.js';
-import { castPiece, castTypesOf, type Piece } from '../diff/pieces.js';
+import { castPiece, type Piece } from '../diff/pieces.js';
 import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from './cast.js';
 import { isRescaled, isScaled, NO_SCALES } from './cast-op.js';
 

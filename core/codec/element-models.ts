@@ -21,7 +21,7 @@ import {
   toOrdered32,
 } from './elements.js';
 import type { LiteralModel } from './literal-model.js';
-import { NO_FRACTION, type NarrowModel } from './narrow-model.js';
+import { type NarrowModel, NO_FRACTION } from './narrow-model.js';
 import type { MixedModels } from './neural-runner.js';
 import type { BlockCoder } from './requantise.js';
 import { FRACTIONS } from './rescale.js';
@@ -171,8 +171,7 @@ export class ElementModels implements BlockCoder {
     // The models know weights of eight bits.
     const weight = (predicted << (8 - bits)) & 0xff;
     return (
-      predicted +
-      (isQuant ? this.byteDelta(difference, weight, fraction) : this.plainByteDelta(difference, fraction))
+      predicted + (isQuant ? this.byteDelta(difference, weight, fraction) : this.plainByteDelta(difference, fraction))
     );
   }
 

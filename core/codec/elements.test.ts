@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { splitPlanes, takeDelta } from '../diff/pieces.js';
+import { splitPlanes } from '../diff/pieces.js';
+import { takeDelta } from '../diff/take-delta.js';
 import {
   addDelta,
   ELEMENT_BFLOAT16,

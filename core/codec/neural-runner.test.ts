@@ -8,15 +8,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { Prng } from '../../targets/sim/prng.js';
 import { NeuralEncoder } from '../diff/neural-encoder.js';
-import {
-  castPiece,
-  copy,
-  delta,
-  literal,
-  mergePieces,
-  type Piece,
-  sourceBytesOf,
-} from '../diff/pieces.js';
+import { castPiece, copy, delta, literal, mergePieces, type Piece, sourceBytesOf } from '../diff/pieces.js';
 import { InvalidPatch } from '../errors.js';
 import { MemorySource } from '../memory-source.js';
 import { noise } from '../patch/build-patch.test.js';
@@ -278,7 +270,11 @@ describe('a hostile payload', () => {
       { ...delta(300, 10, 4), columns: 7 },
       literal(80, 6),
       castPiece(64, 40, { from: CAST_F32, to: CAST_F16, scales: null }),
-      castPiece(50, 90, { from: CAST_F16, to: CAST_I8, scales: { ...NO_SCALES, bytes: noise(12, 5), scaleCount: 3, inner: 4, outer: 4, phase: 2 } }),
+      castPiece(50, 90, {
+        from: CAST_F16,
+        to: CAST_I8,
+        scales: { ...NO_SCALES, bytes: noise(12, 5), scaleCount: 3, inner: 4, outer: 4, phase: 2 },
+      }),
       delta(200, 600, 6),
       copy(90, 17),
       delta(120, 777, 5),

@@ -164,8 +164,7 @@ export class NeuralRunner {
     const run = Math.min(cast.runBytes, left);
     const base = this.io.subarray(0, cast.sourceBytes(run));
     this.source.read(this.opSource + cast.sourceBytes(this.done), base);
-    const target =
-      this.bytes === null ? cast.scratch(run) : this.history.subarray(this.position, this.position + run);
+    const target = this.bytes === null ? cast.scratch(run) : this.history.subarray(this.position, this.position + run);
     if (cast.isRequantised) cast.codeBlocks(base, target, this.elements);
     else {
       const predicted = cast.predict(base, run, this.done, this.scales);

@@ -70,7 +70,13 @@ export class BlockWalk {
    * @param target the new block, as far as the coder wants to know it; written with what the coder returns
    * @param residual receives the differences, in the block's layout, in place of that; null for none
    */
-  code(layout: BlockLayout, source: Uint8Array, target: Uint8Array, coder: BlockCoder, residual: Uint8Array | null): void {
+  code(
+    layout: BlockLayout,
+    source: Uint8Array,
+    target: Uint8Array,
+    coder: BlockCoder,
+    residual: Uint8Array | null,
+  ): void {
     this.layout = layout;
     this.source = source;
     this.target = target;

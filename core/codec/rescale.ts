@@ -92,8 +92,8 @@ export function rescaleFloat(
   for (let i = 0; 4 * i < target.length; i++) {
     const bits = readI32(source, 4 * i);
     singleBits[0] = bits;
-    const isNaN = (bits & 0x7fffffff) > 0x7f800000;
+    const isNotANumber = (bits & 0x7fffffff) > 0x7f800000;
     single[0] = single[0]! * ratioOf(places, ratios, first + i);
-    writeU32(target, 4 * i, isNaN ? bits : singleBits[0]!);
+    writeU32(target, 4 * i, isNotANumber ? bits : singleBits[0]!);
   }
 }

@@ -30,6 +30,6 @@ class CountingCoder implements BlockCoder {
 /** The tables are mixed with one that knows no fractions, so a symbol of theirs costs less than one of a table's own. */
 export function blockBits(piece: Piece, source: Uint8Array, target: Uint8Array): number {
   const coder = new CountingCoder();
-  codeBlocks(piece, source, target, coder);
+  codeBlocks(piece, piece.cast!, source, target, coder);
   return coder.counts.reduce((bits, counts) => bits + countsBits(counts, 1), coder.scaleBits);
 }

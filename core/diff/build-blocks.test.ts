@@ -44,7 +44,9 @@ function quantise(layout: BlockLayout, values: Float32Array, out: Uint8Array): v
     return halfValue(out[at]! | (out[at + 1]! << 8));
   };
   const scale = half(layout.scale, Math.max(...scales) / mostPart);
-  const shift = hasShift ? half(layout.shift, (parts === null ? shifts[0]! : Math.max(...shifts.map((s) => -s)) / mostPart)) : 0;
+  const shift = hasShift
+    ? half(layout.shift, parts === null ? shifts[0]! : Math.max(...shifts.map((s) => -s)) / mostPart)
+    : 0;
   for (let part = 0; part < count; part++) {
     let [own, offset] = [scale, shift];
     if (parts !== null) {

@@ -1,21 +1,39 @@
 /** What a CAST op leaves over: the encoder's side of core/codec/cast-op.ts, over whole pieces. */
 
-import { CAST_BLOCKS, CAST_LAYOUTS } from '../codec/cast.js';
+import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from '../codec/cast.js';
 import { CastOp, NO_SCALES } from '../codec/cast-op.js';
 import { type BlockCoder, KNOWING_CODER } from '../codec/requantise.js';
-import { type CastPiece, castTypesOf, type Piece, takeDelta } from './pieces.js';
+import type { RunScales } from './cast-scales.js';
+import { takeDelta } from './take-delta.js';
+
+export interface CastPiece extends CastTypes {
+  readonly scales: RunScales | null;
+}
+
+/** What of a piece its residual hangs on. */
+interface Op {
+  /** Element type. */
+  readonly type: number;
+  /** Target bytes. */
+  readonly length: number;
+}
+
+/** As the format has it: from << 4 | to. */
+export function castTypesOf(cast: CastTypes): number {
+  return (cast.from << 4) | cast.to;
+}
 
 const op = new CastOp();
 const NO_BYTES = new Uint8Array(0);
 
-function setUp(piece: Piece, cast: CastPiece): void {
+function setUp(piece: Op, cast: CastPiece): void {
   const places = { ...(cast.scales ?? NO_SCALES), castTypes: castTypesOf(cast) };
   op.set(places, piece.type, piece.length, Number.MAX_SAFE_INTEGER);
 }
 
 /** The residual as plain bytes have it, into `planes`. */
 export function takeResidual(
-  piece: Piece,
+  piece: Op,
   cast: CastPiece,
   source: Uint8Array,
   target: Uint8Array,
@@ -32,8 +50,14 @@ export function isRequantised(cast: CastPiece | undefined): boolean {
 }
 
 /** Walks the piece's blocks. The coder gives the numbers back as they are, so that `target` stays what it is. */
-export function codeBlocks(piece: Piece, source: Uint8Array, target: Uint8Array, coder: BlockCoder): void {
-  setUp(piece, piece.cast!);
+export function codeBlocks(
+  piece: Op,
+  cast: CastPiece,
+  source: Uint8Array,
+  target: Uint8Array,
+  coder: BlockCoder,
+): void {
+  setUp(piece, cast);
   op.codeBlocks(source, target, coder);
 }
 
@@ -49,7 +73,7 @@ export interface Predicted {
 }
 
 /** What a cast that predicts bytes makes of the piece's source. */
-export function predictCast(piece: Piece, cast: CastPiece, source: Uint8Array): Predicted {
+export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array): Predicted {
   setUp(piece, cast);
   const bytes = new Uint8Array(piece.length);
   const fractions = op.hasFractions ? new Uint8Array(piece.length) : null;

@@ -66,6 +66,7 @@ export function cutAxis(
   const until = Math.floor((first + count - 1) / axis.outer) + 1;
   const channels = (until - from) * axis.group;
   const start = (from * axis.group) % axis.count;
-  if (start + channels > axis.count) return { axis, channel: 0, phase: first % ((axis.outer * axis.count) / axis.group) };
+  if (start + channels > axis.count)
+    return { axis, channel: 0, phase: first % ((axis.outer * axis.count) / axis.group) };
   return { axis: { ...axis, count: channels }, channel: start, phase: first - from * axis.outer };
 }

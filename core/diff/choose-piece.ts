@@ -14,18 +14,9 @@ import {
   ELEMENT_INT32,
 } from '../codec/elements.js';
 import type { DType } from '../formats/model.js';
-import { takeResidual } from './cast-residual.js';
-import {
-  type CastPiece,
-  castPiece,
-  copy,
-  delta,
-  GUESSED_TYPES,
-  literal,
-  type Piece,
-  splitPlanes,
-  takeDelta,
-} from './pieces.js';
+import { type CastPiece, takeResidual } from './cast-residual.js';
+import { castPiece, copy, delta, GUESSED_TYPES, literal, type Piece, splitPlanes } from './pieces.js';
+import { takeDelta } from './take-delta.js';
 
 /** Elements looked at when nothing says what the bytes are. */
 const SAMPLE_BYTES = 16384;

@@ -15,7 +15,8 @@ import { floatBytes, type RunScales } from './cast-scales.js';
 import { axesOf, type ChannelAxis, cutAxis } from './channel-axes.js';
 import { planesCost } from './choose-piece.js';
 import { commonRatio, type Fit, RatioFitter } from './fit-ratios.js';
-import { castPiece, delta, type Piece, takeDelta } from './pieces.js';
+import { castPiece, delta, type Piece } from './pieces.js';
+import { takeDelta } from './take-delta.js';
 
 /** Bits that an op costs beside its ratios. */
 const OP_BITS = 64;

@@ -213,8 +213,6 @@ class BodyEncoder {
 
   private offerNeural(neural: NeuralEncoder, plan: readonly Piece[], segment: Segment): void {
     const pieces = mergePieces(plan, true);
-    const mostScales = MAX_NEURAL_SCALES[this.decodeClass]!;
-    if (pieces.some(({ cast }) => (cast?.scales?.bytes.length ?? 0) > 4 * mostScales)) return;
     const coded = neural.encode(pieces, segment.bytes, segment.start, this.readSource, this.dictionary);
     // The format knows no empty payload; a zero byte says the same.
     const payload = coded.length === 0 ? new Uint8Array(1) : coded;

@@ -86,7 +86,7 @@ function fractionBits(elements: number): number {
 function shortened(ratios: Float32Array, elements: number): Float32Array {
   const bits = new Int32Array(ratios.slice().buffer);
   const dropped = 23 - fractionBits(elements);
-  const rounded = bits.map((value) => (((value + (1 << (dropped - 1))) >> dropped) << dropped));
+  const rounded = bits.map((value) => ((value + (1 << (dropped - 1))) >> dropped) << dropped);
   return new Float32Array(rounded.buffer);
 }
 

@@ -9,8 +9,8 @@ import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
 import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
-import { codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
-import { castTypesOf, type Piece, type ReadSource, sourceBytesOf } from './pieces.js';
+import { castTypesOf, codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
+import { type Piece, type ReadSource, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
 
 /** Gaps between changed elements are coded where at most one element in so many changed. */
@@ -63,8 +63,8 @@ export class NeuralEncoder {
       this.ops.op(op);
       this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScaleOf(piece.cast));
       if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
-      if (isRequantised(piece.cast))
-        codeBlocks(piece, readSource(piece.source, sourceBytesOf(piece)), bytes, this.elements);
+      if (piece.cast !== undefined && isRequantised(piece.cast))
+        codeBlocks(piece, piece.cast, readSource(piece.source, sourceBytesOf(piece)), bytes, this.elements);
       else this.piece(piece, bytes, predicted, at, cursor + op.shift);
       cursor += op.shift + sourceBytesOf(piece);
       at += piece.length;

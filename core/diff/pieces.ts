@@ -3,8 +3,7 @@
  * into the plain bytes of a segment.
  */
 
-import { readI32 } from '../bytes.js';
-import { CAST_BLOCKS, CAST_F32, type CastTypes } from '../codec/cast.js';
+import { CAST_BLOCKS, CAST_F32 } from '../codec/cast.js';
 import { isRescaled } from '../codec/cast-op.js';
 import {
   ELEMENT_BYTE,
@@ -13,13 +12,11 @@ import {
   ELEMENT_FLOAT32,
   ELEMENT_INT16,
   ELEMENT_INT32,
-  toOrdered16,
-  toOrdered32,
 } from '../codec/elements.js';
 import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import { ByteBuilder } from './byte-builder.js';
-import { takeResidual } from './cast-residual.js';
-import type { RunScales } from './cast-scales.js';
+import { type CastPiece, castTypesOf, takeResidual } from './cast-residual.js';
+import { takeDelta } from './take-delta.js';
 
 export interface Piece {
   readonly kind: typeof OP_COPY | typeof OP_DELTA | typeof OP_LITERAL | typeof OP_CAST;
@@ -33,10 +30,6 @@ export interface Piece {
   /** Of a tensor's delta: elements in a row, and which of them is the first. */
   readonly columns?: number;
   readonly column?: number;
-}
-
-export interface CastPiece extends CastTypes {
-  readonly scales: RunScales | null;
 }
 
 export function literal(length: number, type = ELEMENT_BYTE): Piece {
@@ -166,11 +159,6 @@ function appendCast(
   takeResidual(piece, cast, source, target, data.extend(target.length));
 }
 
-/** As the format has it: from << 4 | to. */
-export function castTypesOf(cast: CastTypes): number {
-  return (cast.from << 4) | cast.to;
-}
-
 /** Byte planes of `bytes`, most significant first, into `planes`. */
 export function splitPlanes(elementBytes: number, bytes: Uint8Array, planes: Uint8Array): void {
   if (elementBytes === 1) {
@@ -182,35 +170,6 @@ export function splitPlanes(elementBytes: number, bytes: Uint8Array, planes: Uin
     const plane = (elementBytes - 1 - byte) * count;
     for (let i = 0; i < count; i++) planes[plane + i] = bytes[i * elementBytes + byte]!;
   }
-}
-
-/** Zigzagged target - source in byte planes: the inverse of core/codec/elements.ts' addDelta. */
-export function takeDelta(type: number, source: Uint8Array, target: Uint8Array, planes: Uint8Array): void {
-  const width = ELEMENT_BYTES[type]!;
-  const count = target.length / width;
-  if (width === 1) {
-    for (let i = 0; i < count; i++) planes[i] = target[i]! - source[i]!;
-    return;
-  }
-  for (let i = 0; i < count; i++) {
-    const zigzag = width === 2 ? zigzag16(type, source, target, 2 * i) : zigzag32(type, source, target, 4 * i);
-    for (let plane = 0; plane < width; plane++) planes[plane * count + i] = zigzag >>> (8 * (width - 1 - plane));
-  }
-}
-
-function zigzag16(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
-  const old = source[at]! | (source[at + 1]! << 8);
-  const now = target[at]! | (target[at + 1]! << 8);
-  const raw = type !== ELEMENT_INT16 ? toOrdered16(now) - toOrdered16(old) : now - old;
-  const difference = (raw << 16) >> 16;
-  return ((difference << 1) ^ (difference >> 31)) & 0xffff;
-}
-
-function zigzag32(type: number, source: Uint8Array, target: Uint8Array, at: number): number {
-  const old = readI32(source, at);
-  const now = readI32(target, at);
-  const difference = type === ELEMENT_FLOAT32 ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;
-  return ((difference << 1) ^ (difference >> 31)) >>> 0;
 }
 
 /** Types a delta can be tried with when nothing says what the bytes are. */

@@ -211,19 +211,35 @@ export class SegmentPlanner {
     // Whole blocks on both sides.
     const unit = Math.max(1, from.elements / to.elements) * to.bytes;
     const { head, body } = wholeUnits(unit, offset - tensor.offset, bytes.length);
-    const first = ((offset + head - tensor.offset) / to.bytes) * to.elements;
-    const count = (body / to.bytes) * to.elements;
-    const source = base.offset + (first / from.elements) * from.bytes;
-    const middle = bytes.subarray(head, head + body);
-    if (body === 0) return [literal(bytes.length)];
+    const pieces = [literal(head)];
+    let at = head;
+    while (at < head + body) {
+      const first = ((offset + at - tensor.offset) / to.bytes) * to.elements;
+      const count = this.elementsOfCast(tensor, cast, first, ((head + body - at) / to.bytes) * to.elements);
+      const length = (count / to.elements) * to.bytes;
+      const source = base.offset + (first / from.elements) * from.bytes;
+      const run = bytes.subarray(at, at + length);
+      const old = this.options.readSource(source, (count / from.elements) * from.bytes);
+      const scales = castScales(tensor, cast.to, first, count);
+      const fits = (scales?.scaleCount ?? 0) <= this.options.mostScales;
+      pieces.push(
+        fits
+          ? chooseCast({ ...cast, scales }, old, source, run)
+          : chooseTyped(elementTypeOf(tensor.dtype), null, 0, run),
+      );
+      at += length;
+    }
+    return [...pieces, literal(bytes.length - head - body)];
+  }
+
+  /** As many of `count` elements as one op has scales for, where channels lie one behind the other. */
+  private elementsOfCast(tensor: Tensor, cast: CastTypes, first: number, count: number): number {
+    const { mostScales } = this.options;
     const scales = castScales(tensor, cast.to, first, count);
-    const piece = chooseCast(
-      { ...cast, scales },
-      this.options.readSource(source, (count / from.elements) * from.bytes),
-      source,
-      middle,
-    );
-    return [literal(head), piece, literal(bytes.length - head - body)];
+    if (scales === null || scales.scaleCount <= mostScales) return count;
+    const most = scales.inner * mostScales - (first % scales.inner);
+    const unit = CAST_BLOCKS[cast.from]!.elements;
+    return most % unit === 0 && scales.inner > 1 ? Math.min(count, most) : count;
   }
 }
 
