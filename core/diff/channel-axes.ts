@@ -1,5 +1,6 @@
 /** Which elements of a tensor share a channel, along the axes that exporters scale. Encoder side only. */
 
+import { MAX_PLACE } from '../codec/rescale.js';
 import type { Tensor } from '../formats/model.js';
 
 /** As in ChannelPlaces: element e is of channel (floor(e / outer) group + floor(e / inner) mod group) mod count. */
@@ -19,8 +20,8 @@ export interface TensorAxes {
   readonly elements: number;
 }
 
-function plain(count: number, inner: number): ChannelAxis {
-  return { count, inner, group: 1, outer: inner };
+function plain(count: number, inner: number): ChannelAxis | null {
+  return inner > MAX_PLACE ? null : { count, inner, group: 1, outer: inner };
 }
 
 /** Channels lie along the axis of the scales, or the first (TFLite: OHWI; matrices: [out, in]). */
@@ -44,7 +45,7 @@ function interleavedAxes({ shape }: Tensor, lanes: number): TensorAxes {
   const [channels, between] = outputs === 1 ? [inputs, 1] : [outputs, inputs];
   const outer = height * width * between * lanes;
   const whole = Math.floor(channels / lanes) * lanes;
-  if (whole === 0) return { rows: null, columns: null, elements: 0 };
+  if (whole === 0 || outer > MAX_PLACE) return { rows: null, columns: null, elements: 0 };
   return {
     rows: { count: whole, inner: 1, group: lanes, outer },
     columns: between > 1 ? plain(between, lanes) : null,

@@ -5,6 +5,7 @@
 
 import { CAST_BLOCKS, type CastTypes } from '../codec/cast.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES } from '../codec/elements.js';
+import { MAX_PLACE } from '../codec/rescale.js';
 import type { Tensor } from '../formats/model.js';
 import { OP_COPY, OP_DELTA } from '../patch/segment.js';
 import { castScales } from './cast-scales.js';
@@ -221,7 +222,7 @@ export class SegmentPlanner {
       const run = bytes.subarray(at, at + length);
       const old = this.options.readSource(source, (count / from.elements) * from.bytes);
       const scales = castScales(tensor, cast.to, first, count);
-      const fits = (scales?.scaleCount ?? 0) <= this.options.mostScales;
+      const fits = scales === null || (scales.scaleCount <= this.options.mostScales && scales.inner <= MAX_PLACE);
       pieces.push(
         fits
           ? chooseCast({ ...cast, scales }, old, source, run)

@@ -20,6 +20,8 @@ export interface EspdlTensor {
   readonly i32s?: readonly number[];
   readonly i64s?: readonly number[];
   readonly exponents?: readonly number[];
+  /** The note that says how a filter lies. */
+  readonly doc?: string;
 }
 
 export interface EspdlModel {
@@ -112,6 +114,7 @@ function writeTensor(builder: Builder, tensor: EspdlTensor): Offset {
   if (i64s !== undefined) vectors.set(5, longs(builder, i64s));
   if (exponents !== undefined) vectors.set(13, longs(builder, exponents));
   vectors.set(6, builder.createString(tensor.name));
+  if (tensor.doc !== undefined) vectors.set(7, builder.createString(tensor.doc));
   return table(builder, 14, () => {
     for (const [slot, offset] of vectors) builder.addFieldOffset(slot, offset, 0);
     builder.addFieldInt32(1, tensor.type, 0);

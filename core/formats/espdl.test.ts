@@ -62,6 +62,15 @@ test('raw data that fits its shape in neither way is opaque bytes', () => {
   assert.equal(readOne({ type: TYPE.i8, dims: [2 ** 52, 2 ** 52], rawBytes: ramp(3, 0) }).dtype, 'other');
 });
 
+test('the note of a filter says how many output channels lie interleaved', () => {
+  const filter = { type: TYPE.i8, dims: [1, 1, 2, 16], raw: ramp(32, 0) };
+  assert.equal(readOne({ ...filter, doc: 'layout ==> (N/16)HWC16' }).interleaved, 16);
+  assert.equal(readOne({ ...filter, doc: 'layout ==> N16HWC16' }).interleaved, 16);
+  assert.equal(readOne({ ...filter, doc: 'layout ==> (N/8)HWC8_UNALIGNED' }).interleaved, 8);
+  for (const doc of ['layout ==> UNK', '(N/16)HWC8', '', `(N/16)HWC16${' '.repeat(64)}`])
+    assert.equal(readOne({ ...filter, doc }).interleaved, undefined, doc);
+});
+
 test('scales per channel are left out where blocks of channels break the order of the shape', () => {
   const filter = { type: TYPE.i8, dims: [1, 1, 2, 3], raw: ramp(6, 0) };
   assert.deepEqual(readOne({ ...filter, exponents: [-1, -2, -1] }).scales, []);

@@ -62,6 +62,8 @@ const MAX_NODES = 1 << 18;
 const MAX_ATTRIBUTES = 1 << 10;
 const MAX_RANK = 64;
 const MAX_NAME_BYTES = 1 << 14;
+/** Longer notes say something else. */
+const MAX_NOTE_BYTES = 64;
 const MAX_EXPONENTS = 1 << 22;
 const MAX_METADATA_BYTES = 64 << 20;
 /** Powers of two that are normal numbers in f32, the type the runtime computes scales in. */
@@ -171,7 +173,9 @@ function rawRange(buffer: Flatbuffer, table: FlatTable, raw: FlatVector, shape: 
 
 /** The exporter's note of how a filter lies: 'layout ==> (N/16)HWC16', early ones 'N16HWC16'. 0 where the shape says it. */
 function lanesOf(table: FlatTable): number {
-  const layout = /(?:N\/|N)(\d+)\)?HWC\1/.exec(table.text(TENSOR.doc, MAX_NAME_BYTES, "bytes of a tensor's note"));
+  const note = table.vector(TENSOR.doc, 1, "bytes of a tensor's note");
+  if (note === null || note.count > MAX_NOTE_BYTES) return 0;
+  const layout = /(?:N\/|N)(\d+)\)?HWC\1/.exec(table.text(TENSOR.doc, MAX_NOTE_BYTES, "bytes of a tensor's note"));
   return layout === null ? 0 : Number(layout[1]);
 }
 

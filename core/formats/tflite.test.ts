@@ -97,6 +97,18 @@ function readOne(tensor: Omit<SmallTensor, 'name' | 'buffer'>, length: number) {
   return read(buildTflite(model)).tensors[0]!;
 }
 
+test('vectors of scales are found where they lie, and short ones are left out', () => {
+  const bytes = buildTflite(SMALL);
+  const { scaleVectors = [], tensors } = read(bytes);
+  assert.deepEqual(
+    scaleVectors.map(({ name, dtype, shape, length }) => ({ name, dtype, shape, length })),
+    [{ name: 'conv/kernel', dtype: 'f32', shape: [4], length: 16 }],
+  );
+  const [vector] = scaleVectors;
+  const stored = new Float32Array(bytes.slice(vector!.offset, vector!.offset + 16).buffer);
+  assert.deepEqual([...stored], tensors.find(({ name }) => name === 'conv/kernel')!.scales);
+});
+
 test('scales that fit neither the tensor nor one of its dimensions are left out', () => {
   const scales = [1, 2, 3];
   assert.deepEqual(readOne({ type: TYPE.i8, shape: [2, 3], scales, axis: 1 }, 6).scales, scales);
