@@ -131,7 +131,7 @@ class BodyEncoder {
       readSource: this.readSource,
       isNeural: useNeural,
       scaleVectors: (targetLayout.scaleVectors ?? []).map((tensor, i) => ({ tensor, base: scaleBases[i] ?? null })),
-      mostScales: MAX_NEURAL_SCALES[PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0]!,
+      mostScales: MAX_NEURAL_SCALES[useNeural ? this.decodeClass : MAX_NEURAL_SCALES.length - 1]!,
       firstAxisIsRow: targetLayout.format === 'GGUF',
     });
   }
