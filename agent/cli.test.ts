@@ -96,6 +96,9 @@ describe('the way of a patch', () => {
       'kws',
       '--device-class',
       'm7',
+      '--in-place',
+      '--erase-block',
+      '65536',
       '--counter',
       '5',
       '--min-counter',
@@ -117,6 +120,7 @@ describe('the way of a patch', () => {
     assert.equal(info['compression'], 'zstd(19)');
     assert.deepEqual([info['profile'], info['family'], info['deviceClass']], ['mcu', 'kws', 'm7']);
     assert.deepEqual([info['versionCounter'], info['minimumCounter'], info['signed']], [5, 2, true]);
+    assert.deepEqual([info['inPlace'], info['unitBytes']], [true, 65536]);
     assert.equal(info['targetHash'], sha256Hex(target));
     const verified = await mallorn('verify', 'source.bin', 'new.mlrn', '--pubkey', 'keys/mallorn.pub');
     assert.equal(verified.code, 0);

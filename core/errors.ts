@@ -25,6 +25,9 @@ export type ErrorCode =
   | 'COUNTER_MISSING'
   | 'WRONG_BASE'
   | 'UNSUPPORTED_CODEC'
+  | 'NOT_IN_PLACE'
+  // A single slot that only a stand-alone patch brings back.
+  | 'NEEDS_FULL_IMAGE'
   // Signatures.
   | 'UNSIGNED'
   | 'UNKNOWN_SIGNER'
@@ -60,6 +63,14 @@ export class TargetHashMismatch extends MallornError {
   override readonly name = 'TargetHashMismatch';
   constructor(message: string) {
     super('TARGET_HASH_MISMATCH', message);
+  }
+}
+
+/** The only slot holds neither model whole, and going on cannot mend it: a stand-alone in-place patch can. */
+export class NeedsFullImage extends MallornError {
+  override readonly name = 'NeedsFullImage';
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('NEEDS_FULL_IMAGE', message, options);
   }
 }
 

@@ -31,6 +31,8 @@ export const MIN_FRAME_BYTES = 64;
 export const MAX_FRAME_BYTES = 1 << 20;
 export const MIN_SEGMENT_BYTES = 1024;
 export const MAX_SEGMENT_BYTES = 1 << 24;
+/** Of an in-place patch. Erase blocks are 128 KiB at most on common parts. */
+export const MAX_UNIT_BYTES = MAX_SEGMENT_BYTES;
 /** Decompressed ops and data of one segment. Deltas cost at most one byte per target byte; the rest is for ops. */
 export const MAX_PLAIN_BYTES = 2 * MAX_SEGMENT_BYTES;
 export const MAX_DICTIONARY_BYTES = 1 << 24;

@@ -37,7 +37,7 @@ function models(): { source: Uint8Array; target: Uint8Array } {
   return { source, target };
 }
 
-async function makePatch(neural = false, profile: Profile = 'mcu'): Promise<Uint8Array> {
+async function makePatch(neural = false, profile: Profile = 'mcu', unitBytes = 0): Promise<Uint8Array> {
   const { source, target } = models();
   const output = join(folder, 'patch');
   await createPatch(
@@ -48,6 +48,7 @@ async function makePatch(neural = false, profile: Profile = 'mcu'): Promise<Uint
       level: 19,
       neural,
       profile,
+      unitBytes,
       privateKey,
       family: '',
       deviceClass: '',
@@ -78,6 +79,7 @@ function nor(blockLength, blocks) {
     },
   };
 }
+const singleSlot = globalThis.singleSlotWanted === true;
 const source = new Uint8Array(sourceBuffer);
 const slot = nor(4096, 16);
 const host = {
@@ -85,7 +87,9 @@ const host = {
   readSource(offset, into) { into.set(source.subarray(offset, offset + into.length)); },
   slot,
   journal: nor(4096, 2),
+  ...(singleSlot ? { scratch: nor(4096, 8) } : {}),
 };
+if (singleSlot) slot.program(0, source);
 function run(patch, key, maxBufferBytes) {
   const update = mallorn.openUpdate(host, { trustedKeys: [key], maxBufferBytes });
   let at = 0;
@@ -105,6 +109,7 @@ async function applyInQuickJs(
   patch: Uint8Array,
   key: Uint8Array,
   maxBufferBytes = 65536,
+  singleSlot = false,
 ): Promise<{ error: string | null; slot: Uint8Array }> {
   const runtime = (await getQuickJS()).newRuntime();
   runtime.setMemoryLimit(HEAP_LIMIT_BYTES);
@@ -114,6 +119,7 @@ async function applyInQuickJs(
       vm.newArrayBuffer(bytes.slice().buffer).consume((handle) => vm.setProp(vm.global, name, handle));
     }
     evaluate(vm, readFileSync(join(repoRoot, 'dist/mallorn.qjs.js'), 'utf8'));
+    evaluate(vm, `globalThis.singleSlotWanted = ${singleSlot}; 0`);
     evaluate(vm, HOST);
     const run = `run(new Uint8Array(patchBuffer), new Uint8Array(keyBuffer), ${maxBufferBytes})`;
     const call = `try { ${run}; '' } catch (e) { e.name + ' ' + e.code + ': ' + e.message }`;
@@ -148,6 +154,16 @@ test('a signed neural patch applies inside QuickJS, byte for byte, under the sam
   const { error, slot } = await applyInQuickJs(source, patch, publicKey);
   assert.equal(error, null);
   assert.deepEqual(sha256(slot.subarray(0, target.length)), sha256(target));
+});
+
+test('inside QuickJS an in-place patch is written over its own source, and another one is refused there', async () => {
+  const { source, target } = models();
+  const { error, slot } = await applyInQuickJs(source, await makePatch(false, 'mcu', 16384), publicKey, 65536, true);
+  assert.equal(error, null);
+  assert.deepEqual(sha256(slot.subarray(0, target.length)), sha256(target));
+  const refused = await applyInQuickJs(source, await makePatch(), publicKey, 65536, true);
+  assert.match(refused.error ?? '', /^InvalidPatch NOT_IN_PLACE/);
+  assert.deepEqual(sha256(refused.slot.subarray(0, source.length)), sha256(source));
 });
 
 test('inside QuickJS a neural patch for gateways is refused before the slot is touched', async () => {

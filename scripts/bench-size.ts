@@ -1,5 +1,5 @@
 /**
- * `npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--only TEXT]`: our patch for every pair in DIR beside
+ * `npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT]`: our patch for every pair in DIR beside
  * what other tools make of it (DIR/baseline.md). DIR has the layout of the shared model pairs: manifest.json, NAME/old.EXT,
  * NAME/new.EXT. Every patch is applied and compared, every size read from the file. Prints a table and, last, one JSON line.
  */
@@ -65,6 +65,7 @@ const { values, positionals } = parseArgs({
     neural: { type: 'boolean', default: false },
     level: { type: 'string', default: '19' },
     profile: { type: 'string', default: 'gateway' },
+    'in-place': { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
   },
 });
@@ -124,7 +125,12 @@ async function patchFor(
   const patch = join(scratch, 'patch');
   const output = join(scratch, 'output');
   const started = performance.now();
-  await createPatch(source, target, patch, { compressionLevel: Number(values.level), profile, neural: values.neural });
+  await createPatch(source, target, patch, {
+    compressionLevel: Number(values.level),
+    profile,
+    neural: values.neural,
+    inPlace: values['in-place'],
+  });
   const createMs = performance.now() - started;
   await applyPatch(source, patch, output);
   if (!readFileSync(output).equals(readFileSync(target))) throw new Error(`${target}: the applied patch differs`);
@@ -169,8 +175,8 @@ function summarise(rows: readonly Row[]): void {
     const figures = `of bsdiff, xdelta3, patch-from: ${show(common)}   of all: ${show(all)}${mcu === null ? '' : `   mcu: ${show(mcu)}`}`;
     console.log(`${group.padEnd(48)}${String(pairs).padStart(3)} pairs  ${figures}`);
   }
-  const { level, profile, neural } = values;
-  console.log(JSON.stringify({ level: Number(level), profile, neural, groups, rows }));
+  const { level, profile, neural, 'in-place': inPlace } = values;
+  console.log(JSON.stringify({ level: Number(level), profile, neural, inPlace, groups, rows }));
 }
 
 interface Statistics {
@@ -195,6 +201,8 @@ function show({ geometricMean, median, worst }: Statistics): string {
 
 const [folder] = positionals;
 if (folder === undefined) {
-  console.error('usage: npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--only TEXT]');
+  console.error(
+    'usage: npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT]',
+  );
   process.exitCode = 2;
 } else await main(folder);

@@ -12,6 +12,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { GEOMETRIES } from '../hil-tests/power/geometries.js';
+import { IN_PLACE_MUTANTS } from '../hil-tests/power/in-place-mutants.js';
 import { MUTANTS as APPLY_MUTANTS, type Mutant } from '../hil-tests/power/mutants.js';
 import type { GroupReport } from '../hil-tests/power/power.main.js';
 import { SLOT_MUTANTS } from '../hil-tests/power/slot-mutants.js';
@@ -20,7 +21,7 @@ import type { Edit } from '../hil-tests/support/edit.js';
 import { editing } from './edit-sources.js';
 import { nodeBundle, root } from './esbuild-options.js';
 
-const MUTANTS = [...APPLY_MUTANTS, ...SLOT_MUTANTS];
+const MUTANTS: readonly Mutant[] = [...APPLY_MUTANTS, ...IN_PLACE_MUTANTS, ...SLOT_MUTANTS];
 const WORKERS = 2;
 const LEAST_FIRED = 100_000;
 const LEAST_GEOMETRIES = 12;

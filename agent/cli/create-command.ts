@@ -44,6 +44,8 @@ export async function patchOptions(flags: PatchFlags) {
 }
 
 interface CreateFlags extends PatchFlags, BatchFlags {
+  readonly inPlace?: true;
+  readonly eraseBlock?: number;
   readonly batch?: true;
   readonly source: boolean;
   readonly profile: 'gateway' | 'mcu';
@@ -62,16 +64,18 @@ export const addCreate: AddCommand = (program, open) => {
     .option('--batch', 'a patch for each file of DIR_NEW, from the one of the same name in DIR_OLD')
     .option('--concurrency <n>', 'with --batch: patches under way at a time (default: one a processor)', integer)
     .option('--full', 'with --batch: stand-alone patches for files without an old version, which are skipped otherwise')
-    .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'));
+    .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'))
+    .option('--in-place', 'for devices with a single slot: the patch can be written over its source')
+    .option('--erase-block <bytes>', 'with --in-place: largest erase block of the devices', integer);
   addPatchFlags(command).action(async (files: string[], flags: CreateFlags, self: Command) => {
     const session = open(self);
     checkBatchFlags(flags);
     if (flags.batch === true) {
-      await createBatch(session, files, flags, { ...(await patchOptions(flags)), profile: flags.profile });
+      await createBatch(session, files, flags, await createOptions(flags));
       return;
     }
     const [source, target] = splitSource(files, flags.source, 'TARGET');
-    const options = { ...(await patchOptions(flags)), profile: flags.profile };
+    const options = await createOptions(flags);
     const onWarning = (message: string): void => session.output.warning(message);
     const stats = await withProgress(session, (call) =>
       session.platform.library.createPatch(source, target, flags.output, { ...options, ...call, onWarning }),
@@ -79,6 +83,13 @@ export const addCreate: AddCommand = (program, open) => {
     session.output.result({ output: flags.output, ...stats }, () => statsLines(flags.output, stats));
   });
 };
+
+async function createOptions(flags: CreateFlags) {
+  const { profile, inPlace = false, eraseBlock } = flags;
+  if (eraseBlock !== undefined && !inPlace) throw new UsageError('--erase-block needs --in-place');
+  const block = eraseBlock === undefined ? {} : { eraseBlockBytes: eraseBlock };
+  return { ...(await patchOptions(flags)), profile, inPlace, ...block };
+}
 
 function checkBatchFlags({ batch, source, concurrency, full }: CreateFlags): void {
   if (batch === true && !source) throw new UsageError('--batch and --no-source exclude each other; see --full');

@@ -48,9 +48,14 @@ function infoLines(info: PatchInfo): string[] {
     ['counter', info.versionCounter === 0 ? 'none' : `${info.versionCounter}, minimum ${info.minimumCounter}`],
     ['for', `family ${info.family || 'any'}, device class ${info.deviceClass || 'any'}`],
     ['created', info.createdAt?.toISOString() ?? 'not said'],
+    ...inPlaceRow(info),
     ['buffers', `${bytesText(info.bufferBytes)} in the decoder`],
   ];
   return table(rows);
+}
+
+function inPlaceRow({ inPlace, unitBytes }: PatchInfo): [string, string][] {
+  return inPlace ? [['in place', `in units of ${bytesText(unitBytes)}: erase blocks and scratch area`]] : [];
 }
 
 function explanationLines({ segments, tensors }: PatchExplanation): string[] {

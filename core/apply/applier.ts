@@ -9,19 +9,15 @@
 import { equalBytes } from '../bytes.js';
 import { type MixedModelsFactory, NeuralRunner } from '../codec/neural-runner.js';
 import { OpRunner } from '../codec/op-runner.js';
-import { InvalidPatch, invariant, SourceHashMismatch, TargetHashMismatch } from '../errors.js';
+import { InvalidPatch, invariant, NeedsFullImage, SourceHashMismatch, TargetHashMismatch } from '../errors.js';
 import { toHex } from '../hex.js';
-import { MAX_PREAMBLE_BYTES, PROFILES } from '../limits.js';
-import { FrameGeometry, FrameReader, HASH_BYTES } from '../patch/frames.js';
-import {
-  checkHeaderDigest,
-  declaredBufferBytes,
-  measurePreamble,
-  type PatchHeader,
-  parseHeader,
-} from '../patch/header.js';
+import { PROFILES } from '../limits.js';
+import { HASH_BYTES } from '../patch/frames.js';
+import { checkHeaderDigest, declaredBufferBytes, type PatchHeader, parseHeader } from '../patch/header.js';
 import {
   emptySegmentHeader,
+  isHashBehind,
+  isKept,
   MAX_SEGMENT_HEADER_BYTES,
   readSegmentHeader,
   SEGMENT_COPY,
@@ -30,16 +26,25 @@ import {
   type SegmentHeader,
 } from '../patch/segment.js';
 import { parseSignatures, requireSignature } from '../patch/signatures.js';
+import { unitStart } from '../patch/unit.js';
 import type { ByteSource, Decompressor, Hasher, SignatureVerifier } from '../ports.js';
-import type { Checkpoint, Journal } from './journal.js';
+import { BodyReader } from './body-reader.js';
+import { InPlaceTarget, type SingleSlot, slotSource } from './in-place-target.js';
+import { type Checkpoint, canGoOn, holdsOneModel, type Journal, type UpdateState } from './journal.js';
 import { type ApplyPolicy, checkPolicy } from './policy.js';
+import { PreambleReader } from './preamble-reader.js';
+import { RemainingSource } from './remaining-source.js';
 import type { TargetSink } from './target-sink.js';
+import { UnitCheck } from './unit-check.js';
 
 export interface ApplierOptions {
-  /** The base model; null where the device has none, which only a stand-alone patch accepts. */
+  /** The base model; null where the device has none, which only a stand-alone patch accepts, and for a single slot. */
   readonly source: ByteSource | null;
-  /** Opens the output, called once, after the header is authenticated and within policy. `buffer` is for its use. */
-  readonly target: (header: PatchHeader, buffer: Uint8Array) => TargetSink;
+  /**
+   * Opens the output, called once, after the header is authenticated and within policy; `buffer` is for its use. Or the
+   * single slot of a device that has no other: it takes in-place patches alone, and needs a journal.
+   */
+  readonly target: ((header: PatchHeader, buffer: Uint8Array) => TargetSink) | SingleSlot;
   readonly hasher: Hasher;
   readonly verifier: SignatureVerifier;
   /** null on devices built without zstd. */
@@ -57,6 +62,8 @@ export interface ApplierOptions {
   readonly frameRetries?: number;
   /** The caller has compared the source with the patch's hash already. */
   readonly sourceVerified?: boolean;
+  /** Shared with nothing. With it the units of an in-place patch are checked also where it is applied to a slot of its own. */
+  readonly unitHasher?: Hasher;
 }
 
 export type PushResult =
@@ -79,25 +86,40 @@ type Phase =
   | 'decompress'
   | 'ops'
   | 'neural'
+  | 'unit-hash'
+  | 'unit-check'
+  | 'overwrite'
   | 'target-hash'
   | 'done';
+
+/** How often a unit that does not decode to its hash is decoded again: reading flash can go wrong once. */
+const UNIT_RETRIES = 1;
 
 export class Applier {
   private readonly options: ApplierOptions;
   private phase: Phase = 'preamble';
-  private readonly preamble = new Uint8Array(MAX_PREAMBLE_BYTES);
-  private preambleFilled = 0;
+  private readonly preamble = new PreambleReader();
   private preambleBytes = 0;
   private parsed: PatchHeader | null = null;
   private headerHash: Uint8Array = new Uint8Array(HASH_BYTES);
-  private geometry = new FrameGeometry(HASH_BYTES, 0);
-  private frames!: FrameReader;
+  private body!: BodyReader;
   private sink!: TargetSink;
   private journal: Journal | null = null;
   private runner!: OpRunner;
   private neural: NeuralRunner | null = null;
   private contexts!: Uint8Array;
   private source!: ByteSource;
+  /** `source`, for an in-place patch. */
+  private remaining: RemainingSource | null = null;
+  /** `sink`, in a single slot. */
+  private inPlace: InPlaceTarget | null = null;
+  /** `sink`, with a hasher for units. */
+  private unitCheck: UnitCheck | null = null;
+  private readonly unitHash = new Uint8Array(HASH_BYTES);
+  private unitRetriesLeft = UNIT_RETRIES;
+  private state: UpdateState = 'source-verified';
+  /** The work done asks for body bytes from elsewhere. */
+  private seekDue = false;
   private io!: Uint8Array;
   private targetBuffer!: Uint8Array;
   private packed!: Uint8Array;
@@ -106,28 +128,17 @@ export class Applier {
   private readonly segment: SegmentHeader = emptySegmentHeader();
   private readonly segmentHeader = new Uint8Array(MAX_SEGMENT_HEADER_BYTES);
   private segmentHeaderFilled = 0;
-  private segmentIndex = 0;
   private segmentStart = 0;
-  private segmentBodyOffset = 0;
-  /** Frame that holds the segment's first byte, and its hash: what a resume has to ask for. */
-  private segmentFrame = 0;
-  private readonly segmentFrameHash = new Uint8Array(HASH_BYTES);
-  /** Hash of the frame whose payload is out, kept because the reader already expects the next one. */
-  private readonly currentFrameHash = new Uint8Array(HASH_BYTES);
-  /** Body bytes used so far. */
-  private bodyOffset = 0;
   /** Bytes of the dictionary, payload or copy that are done. */
   private progress = 0;
   private sourceHashed = 0;
   private lastCheckpoint = 0;
-  private retriesLeft: number;
   private readonly digest = new Uint8Array(32);
   /** Something was thrown: what a half-done step left behind must not be gone on with. */
   private spent = false;
 
   constructor(options: ApplierOptions) {
     this.options = options;
-    this.retriesLeft = options.frameRetries ?? 0;
   }
 
   /** The header, once it is authenticated and within policy. */
@@ -177,22 +188,22 @@ export class Applier {
         continue;
       }
       if (this.needsFrame()) {
-        consumed += this.frames.gather(chunk, consumed);
-        if (!this.frames.complete) {
+        consumed += this.body.gather(chunk, consumed);
+        if (!this.body.complete) {
           if (consumed < chunk.length) throw trailing(chunk.length - consumed);
           return { kind: 'input', consumed };
         }
-        if (!this.takeFrame()) {
-          return {
-            kind: 'seek',
-            consumed,
-            patchOffset: this.preambleBytes + this.geometry.wireOffset(this.frames.index),
-          };
+        if (!this.body.verify()) {
+          return { kind: 'seek', consumed, patchOffset: this.frameOffset() };
         }
         continue;
       }
       if (worked > 0) return { kind: 'busy', consumed };
       worked += this.work() ? 1 : 0;
+      if (this.seekDue) {
+        this.seekDue = false;
+        return { kind: 'seek', consumed, patchOffset: this.frameOffset() };
+      }
     }
   }
 
@@ -200,12 +211,12 @@ export class Applier {
   end(): void {
     if (this.phase === 'done') return;
     if (this.phase === 'preamble') {
-      throw new InvalidPatch('TRUNCATED', `the patch ends inside its header, after ${this.preambleFilled} bytes`);
+      throw new InvalidPatch('TRUNCATED', `the patch ends inside its header, after ${this.preamble.filled} bytes`);
     }
-    const expected = this.preambleBytes + this.geometry.wireBytes;
+    const expected = this.preambleBytes + this.body.geometry.wireBytes;
     throw new InvalidPatch(
       'TRUNCATED',
-      `the patch is cut short: expected ${expected} bytes, frame ${this.frames.index} is missing`,
+      `the patch is cut short: expected ${expected} bytes, frame ${this.body.frameIndex} is missing`,
     );
   }
 
@@ -216,52 +227,43 @@ export class Applier {
   // --- header ---------------------------------------------------------------------------------------------------------
 
   private gatherPreamble(chunk: Uint8Array, start: number): number {
-    // Byte ranges are taken in the steps in which their length becomes known, so that no body byte is swallowed.
-    let taken = 0;
-    for (;;) {
-      const size = measurePreamble(this.preamble, this.preambleFilled);
-      const wanted = size === null ? this.nextPreambleStep() : size.preambleBytes;
-      if (size !== null && this.preambleFilled === wanted) {
-        this.preambleBytes = wanted;
-        this.open(size.headerBytes, size.signatureCount);
-        return taken;
-      }
-      const take = Math.min(wanted - this.preambleFilled, chunk.length - start - taken);
-      if (take === 0) return taken;
-      this.preamble.set(chunk.subarray(start + taken, start + taken + take), this.preambleFilled);
-      this.preambleFilled += take;
-      taken += take;
+    const taken = this.preamble.gather(chunk, start);
+    const { size } = this.preamble;
+    if (size !== null) {
+      this.preambleBytes = size.preambleBytes;
+      this.open(this.preamble.header, size.signatureCount);
     }
+    return taken;
   }
 
-  /** 14 bytes tell the header's length; header and count byte tell that of the signatures. */
-  private nextPreambleStep(): number {
-    return this.preambleFilled < 14 ? 14 : (this.preamble[12]! | (this.preamble[13]! << 8)) + 1;
-  }
-
-  private open(headerBytes: number, signatureCount: number): void {
+  private open(header: Uint8Array, signatureCount: number): void {
     const { hasher, trustedKeys, verifier, policy } = this.options;
-    const header = this.preamble.subarray(0, headerBytes);
     checkHeaderDigest(header, hasher);
     if (trustedKeys.length > 0) {
-      const blocks = parseSignatures(this.preamble.subarray(headerBytes + 1, this.preambleBytes), signatureCount);
+      const blocks = parseSignatures(this.preamble.signatures, signatureCount);
       requireSignature({ header, blocks, trustedKeys, verifier, hasher });
     }
     const parsed = parseHeader(header);
+    const base = this.base();
     const decoders = {
       zstd: this.options.decompressor !== null,
       neuralClass: this.options.mixedModels === undefined ? 0 : 1,
     };
-    checkPolicy(parsed, policy, this.options.source, decoders, trustedKeys.length > 0);
+    checkPolicy(parsed, policy, base, decoders, trustedKeys.length > 0);
     this.parsed = parsed;
-    this.headerHash = header.slice(headerBytes - HASH_BYTES);
-    this.layOut(parsed);
+    this.headerHash = header.slice(header.length - HASH_BYTES);
+    this.layOut(parsed, base);
     this.phase = 'source-hash';
     this.restore(parsed);
   }
 
+  private base(): ByteSource | null {
+    const { target, source } = this.options;
+    return typeof target === 'function' ? source : slotSource(target.slot);
+  }
+
   /** Cuts the decoder's one block of memory into its buffers. */
-  private layOut(header: PatchHeader): void {
+  private layOut(header: PatchHeader, base: ByteSource | null): void {
     const total = declaredBufferBytes(header);
     const memory = this.options.memory === undefined ? new Uint8Array(total) : this.options.memory(total);
     let used = 0;
@@ -271,24 +273,42 @@ export class Applier {
     };
     invariant(memory.length >= total, 'memory as declared');
     const { ioBytes } = PROFILES[header.profile];
-    this.geometry = new FrameGeometry(header.frameBytes, header.bodyBytes);
     // First, because its fields are wider than a byte.
     this.contexts = take(header.contextBytes);
-    this.frames = new FrameReader(this.geometry, take(header.frameBytes), this.options.hasher, header.firstFrameHash);
+    const { target, hasher, frameRetries = 0 } = this.options;
+    this.body = new BodyReader(header, take(header.frameBytes), hasher, frameRetries);
     this.packed = take(header.packedBytes);
     this.plain = take(header.plainBytes);
     this.dictionary = take(header.dictionaryBytes);
     this.io = take(ioBytes);
     this.targetBuffer = take(ioBytes);
     // A stand-alone patch must give the same bytes on every device, so that a base at hand is out of its reach.
-    this.source = header.standalone ? emptySource : this.options.source!;
+    this.source = header.standalone ? emptySource : base!;
+    if (typeof target !== 'function') {
+      this.inPlace = new InPlaceTarget({ ...target, header, hasher, buffer: this.targetBuffer });
+    }
+    if (header.unitBytes === 0) return;
+    // A single slot is longer than the model in it.
+    const size = this.inPlace === null ? this.source.size : header.sourceSize;
+    this.remaining = new RemainingSource(this.source, size);
+    this.source = this.remaining;
   }
 
   /** Not before the base was verified: opening a slot for writing costs the device its previous model. */
   private openTarget(): void {
-    this.sink = this.options.target(this.parsed!, this.targetBuffer);
+    this.sink = this.inPlace ?? this.openSlot();
     this.runner = new OpRunner({ source: this.source, sink: this.sink, io: this.io });
     if (this.parsed!.codec === 'neural') this.neural = this.createNeural(this.parsed!);
+  }
+
+  private openSlot(): TargetSink {
+    const { target, unitHasher } = this.options;
+    invariant(typeof target === 'function', 'a single slot is open already');
+    const header = this.parsed!;
+    const sink = target(header, this.targetBuffer);
+    if (unitHasher === undefined || header.unitBytes === 0) return sink;
+    this.unitCheck = new UnitCheck(sink, unitHasher, header.unitBytes);
+    return this.unitCheck;
   }
 
   private createNeural({ decodeClass }: PatchHeader): NeuralRunner {
@@ -308,24 +328,40 @@ export class Applier {
     }
     this.journal = this.options.journal?.(header) ?? null;
     const checkpoint = this.journal?.load(this.headerHash) ?? null;
-    if (checkpoint?.sourceVerified === true) this.goOn(checkpoint);
-    else if (this.options.sourceVerified === true || header.standalone) this.beginTarget();
+    if (checkpoint !== null && canGoOn(checkpoint.state)) {
+      this.openTarget();
+      this.goOn(checkpoint);
+      return;
+    }
+    if (this.inPlace !== null) {
+      invariant(this.journal !== null, 'a single slot has a journal');
+      this.state = this.inPlace.start(this.journal);
+    }
+    if (this.options.sourceVerified === true || header.standalone) this.beginTarget();
   }
 
   private goOn(checkpoint: Checkpoint): void {
-    this.openTarget();
-    this.sink.resume(checkpoint.targetOffset);
-    this.segmentIndex = checkpoint.segmentIndex;
+    this.state = checkpoint.state;
+    if (this.inPlace === null) this.sink.resume(checkpoint.targetOffset);
+    else this.inPlace.restore(checkpoint);
     this.segmentStart = checkpoint.segmentStart;
-    this.bodyOffset = checkpoint.bodyOffset;
     this.lastCheckpoint = checkpoint.targetOffset;
-    this.frames.restart(checkpoint.frameIndex, checkpoint.frameHash);
-    this.startBody();
+    this.body.restart(checkpoint);
+    this.segmentHeaderFilled = 0;
+    this.progress = 0;
+    // What lies in the scratch slot is checked before it is written once more.
+    if (checkpoint.state === 'overwriting') this.phase = 'unit-hash';
+    else this.startBody();
   }
 
   /** After the header of a resumed update: where in the file the body goes on; null when it starts at its start. */
   private seekAfterPreamble(): number | null {
-    return this.frames.index === 0 ? null : this.preambleBytes + this.geometry.wireOffset(this.frames.index);
+    return this.body.frameIndex === 0 ? null : this.frameOffset();
+  }
+
+  /** Where in the file the frame begins that is wanted next. */
+  private frameOffset(): number {
+    return this.preambleBytes + this.body.frameOffset;
   }
 
   private startBody(): void {
@@ -335,32 +371,29 @@ export class Applier {
   // --- frames ---------------------------------------------------------------------------------------------------------
 
   private needsFrame(): boolean {
-    return (this.phase === 'segment-header' || this.phase === 'payload') && !this.frames.hasPayload;
-  }
-
-  /** Checks a gathered frame; false asks for it again. A resumed segment begins inside its first frame. */
-  private takeFrame(): boolean {
-    const index = this.frames.index;
-    this.currentFrameHash.set(this.frames.expectedHash);
-    if (!this.frames.verify()) {
-      if (this.retriesLeft-- > 0) return false;
-      throw new InvalidPatch('BAD_FRAME', `frame ${index} does not match the hash chain: damaged or forged`);
-    }
-    this.retriesLeft = this.options.frameRetries ?? 0;
-    const skip = this.bodyOffset - this.geometry.bodyOffset(index);
-    if (skip > 0) this.frames.drop(skip);
-    return true;
-  }
-
-  private useBody(count: number): void {
-    this.frames.drop(count);
-    this.bodyOffset += count;
+    const { phase } = this;
+    return (phase === 'segment-header' || phase === 'payload' || phase === 'unit-hash') && !this.body.hasPayload;
   }
 
   // --- work, one bounded step at a time -------------------------------------------------------------------------------
 
-  /** Returns false for steps so small that several may follow one another. */
+  /**
+   * In a single slot, bytes that do not decode may be the fault of a source that rotted since it was verified: they are
+   * treated as a unit whose hash is wrong.
+   */
   private work(): boolean {
+    if (this.inPlace === null) return this.step();
+    try {
+      return this.step();
+    } catch (error) {
+      if (!(error instanceof InvalidPatch) || (error.code !== 'BAD_SEGMENT' && error.code !== 'BAD_OP')) throw error;
+      this.failUnit(error);
+      return true;
+    }
+  }
+
+  /** Returns false for steps so small that several may follow one another. */
+  private step(): boolean {
     switch (this.phase) {
       case 'source-hash':
         return this.hashSource();
@@ -381,6 +414,13 @@ export class Applier {
       case 'neural':
         if (this.neural!.step()) this.endSegment();
         return true;
+      case 'unit-hash':
+        this.takeUnitHash();
+        return false;
+      case 'unit-check':
+        return this.checkUnit(this.inPlace!);
+      case 'overwrite':
+        return this.overwrite(this.inPlace!);
       case 'target-hash':
         return this.hashTarget();
       default:
@@ -408,38 +448,38 @@ export class Applier {
   /** Remembers that the source was verified, so that a cut does not cost hashing it again. */
   private beginTarget(): void {
     this.openTarget();
-    this.markSegment();
+    this.body.mark();
     this.journalCheckpoint();
     this.startBody();
   }
 
   private takeSegmentHeader(): void {
-    if (this.segmentHeaderFilled === 0) this.markSegment();
-    const payload = this.frames.payload;
+    if (this.segmentHeaderFilled === 0) this.body.mark();
+    const { payload } = this.body;
     const before = this.segmentHeaderFilled;
     const take = Math.min(payload.length, this.segmentHeader.length - before);
     this.segmentHeader.set(payload.subarray(0, take), before);
     const used = readSegmentHeader(this.segmentHeader, before + take, this.segmentStart, this.parsed!, this.segment);
     if (used === 0) {
       this.segmentHeaderFilled += take;
-      this.useBody(take);
-      if (this.bodyOffset === this.geometry.bodyBytes) throw this.bodyEnded();
+      this.body.use(take);
+      if (this.body.left === 0) throw this.bodyEnded();
       return;
     }
     this.segmentHeaderFilled = 0;
-    this.useBody(used - before);
+    this.body.use(used - before);
     this.beginSegment();
-  }
-
-  private markSegment(): void {
-    this.segmentBodyOffset = this.bodyOffset;
-    this.segmentFrame = this.frames.index;
-    this.segmentFrameHash.set(this.frames.hasPayload ? this.currentFrameHash : this.frames.expectedHash);
   }
 
   private beginSegment(): void {
     const { segment } = this;
     this.progress = 0;
+    if (this.remaining !== null) this.remaining.floor = unitStart(this.segmentStart, this.parsed!.unitBytes);
+    if (this.inPlace !== null && isKept(segment, this.segmentStart, this.parsed!)) {
+      this.inPlace.keep(segment.targetBytes);
+      this.endSegment();
+      return;
+    }
     if (segment.kind === SEGMENT_COPY) {
       // A resumed copy has part of itself in the slot already.
       this.progress = this.sink.written - this.segmentStart;
@@ -451,7 +491,7 @@ export class Applier {
     if (this.sink.written !== this.segmentStart)
       throw new InvalidPatch('BAD_SEGMENT', 'the journal points into a coded segment');
     const payload = segment.kind === SEGMENT_STORED ? segment.plainBytes : segment.packedBytes;
-    if (payload > this.geometry.bodyBytes - this.bodyOffset) throw this.bodyEnded();
+    if (payload > this.body.left) throw this.bodyEnded();
     this.phase = segment.dictionaryBytes > 0 ? 'dictionary' : 'payload';
     if (this.phase === 'payload' && payload === 0) this.payloadComplete();
   }
@@ -488,11 +528,8 @@ export class Applier {
   private gatherPayload(): boolean {
     const stored = this.segment.kind === SEGMENT_STORED;
     const wanted = stored ? this.segment.plainBytes : this.segment.packedBytes;
-    const payload = this.frames.payload;
-    const take = Math.min(payload.length, wanted - this.progress);
-    (stored ? this.plain : this.packed).set(payload.subarray(0, take), this.progress);
-    this.progress += take;
-    this.useBody(take);
+    const into = stored ? this.plain : this.packed;
+    this.progress += this.body.take(into.subarray(this.progress), wanted - this.progress);
     if (this.progress === wanted) this.payloadComplete();
     return true;
   }
@@ -534,43 +571,120 @@ export class Applier {
   }
 
   private endSegment(): void {
-    this.segmentIndex++;
+    const hashed = isHashBehind(this.segment, this.segmentStart, this.parsed!);
     this.segmentStart = this.sink.written;
+    if (!hashed) {
+      this.nextSegment();
+      return;
+    }
+    if (this.body.left === 0) throw this.bodyEnded();
+    // Here an interrupted overwrite is gone on with.
+    this.body.mark();
+    this.progress = 0;
+    this.phase = 'unit-hash';
+  }
+
+  private nextSegment(): void {
     if (this.sink.written === this.parsed!.targetSize) {
-      if (this.bodyOffset !== this.geometry.bodyBytes) {
+      if (this.body.left !== 0) {
         throw new InvalidPatch(
           'BAD_SEGMENT',
-          `expected the last segment to end the body, got ${this.geometry.bodyBytes - this.bodyOffset} more bytes`,
+          `expected the last segment to end the body, got ${this.body.left} more bytes`,
         );
       }
       this.phase = this.finishTarget();
       return;
     }
-    if (this.bodyOffset === this.geometry.bodyBytes) throw this.bodyEnded();
+    if (this.body.left === 0) throw this.bodyEnded();
     this.phase = 'segment-header';
     if (this.journal !== null && this.sink.checkpoint()) {
-      this.markSegment();
+      this.body.mark();
       this.journalCheckpoint();
     }
+  }
+
+  // --- units of an in-place patch -------------------------------------------------------------------------------------
+
+  private takeUnitHash(): void {
+    this.progress += this.body.take(this.unitHash.subarray(this.progress), HASH_BYTES - this.progress);
+    if (this.progress < HASH_BYTES) {
+      if (this.body.left === 0) throw this.bodyEnded();
+      return;
+    }
+    if (this.inPlace === null) {
+      if (this.unitCheck?.matches(this.unitHash) === false) throw this.wrongUnit();
+      this.nextSegment();
+      return;
+    }
+    if (this.state !== 'overwriting') this.inPlace.endUnit();
+    this.phase = 'unit-check';
+  }
+
+  private checkUnit(inPlace: InPlaceTarget): boolean {
+    if (!inPlace.stepUnitDigest(this.digest)) return true;
+    const matches = equalBytes(this.digest.subarray(0, HASH_BYTES), this.unitHash);
+    this.digest.fill(0);
+    if (!matches) throw this.wrongUnit();
+    if (this.state !== 'overwriting') {
+      this.state = 'overwriting';
+      this.journalCheckpoint();
+    }
+    this.phase = 'overwrite';
+    return true;
+  }
+
+  private overwrite(inPlace: InPlaceTarget): boolean {
+    if (!inPlace.stepOverwrite()) return true;
+    this.state = 'mixed';
+    this.unitRetriesLeft = UNIT_RETRIES;
+    this.body.mark();
+    this.journalCheckpoint();
+    this.nextSegment();
+    return true;
+  }
+
+  private wrongUnit(): InvalidPatch {
+    return new InvalidPatch('BAD_SEGMENT', `the unit that ends at target byte ${this.sink.written} has another hash`);
+  }
+
+  /** Decodes the unit once more, from the last checkpoint; then gives up, and says what the slot is worth. */
+  private failUnit(cause: InvalidPatch): void {
+    // The scratch slot is all there is of a unit that may be half written over.
+    if (this.unitRetriesLeft > 0 && this.state !== 'overwriting') {
+      this.unitRetriesLeft--;
+      this.goOn(this.journal!.load(this.headerHash)!);
+      this.seekDue = true;
+      return;
+    }
+    if (holdsOneModel(this.state)) {
+      this.forgetProgress('none');
+      throw cause;
+    }
+    throw this.slotLost(cause);
+  }
+
+  private slotLost(cause: Error): NeedsFullImage {
+    this.forgetProgress('needs-full-image');
+    return new NeedsFullImage(`the only slot holds no whole model: ${cause.message}`, { cause });
   }
 
   private journalCheckpoint(): void {
     this.lastCheckpoint = this.sink.written;
     this.journal?.append(this.headerHash, {
-      segmentIndex: this.segmentIndex,
       segmentStart: this.segmentStart,
       targetOffset: this.sink.written,
-      bodyOffset: this.segmentBodyOffset,
-      frameHash: this.segmentFrameHash,
-      frameIndex: this.segmentFrame,
-      sourceVerified: true,
+      bodyOffset: this.body.markedOffset,
+      frameHash: this.body.markedFrameHash,
+      frameIndex: this.body.markedFrame,
+      state: this.state,
+      scratchSlot: this.inPlace?.scratchSlot ?? 0,
     });
   }
 
   private finishTarget(): 'target-hash' {
     this.sink.finish();
     if (this.lastCheckpoint < this.sink.written) {
-      this.markSegment();
+      this.body.mark();
       this.journalCheckpoint();
     }
     return 'target-hash';
@@ -580,23 +694,32 @@ export class Applier {
     if (!this.sink.stepDigest(this.digest)) return true;
     const expected = this.parsed!.targetHash;
     if (!equalBytes(this.digest, expected)) {
-      this.forgetProgress();
-      throw new TargetHashMismatch(`target: expected SHA-256 ${toHex(expected)}, got ${toHex(this.digest)}`);
+      const got = toHex(this.digest);
+      const error = new TargetHashMismatch(`target: expected SHA-256 ${toHex(expected)}, got ${got}`);
+      // Nothing was written over as long as the source is merely verified.
+      if (this.inPlace !== null && this.state !== 'source-verified') throw this.slotLost(error);
+      this.forgetProgress('none');
+      throw error;
+    }
+    if (this.inPlace !== null && this.state !== 'whole') {
+      this.state = 'whole';
+      this.body.mark();
+      this.journalCheckpoint();
     }
     this.phase = 'done';
     return true;
   }
 
   /** What the slot or the base held was wrong: the next attempt trusts neither, or it would end here for ever. */
-  private forgetProgress(): void {
+  private forgetProgress(state: 'none' | 'needs-full-image'): void {
     this.journal?.append(this.headerHash, {
-      segmentIndex: 0,
       segmentStart: 0,
       targetOffset: 0,
       bodyOffset: 0,
       frameHash: this.parsed!.firstFrameHash,
       frameIndex: 0,
-      sourceVerified: false,
+      state,
+      scratchSlot: this.inPlace?.scratchSlot ?? 0,
     });
   }
 
@@ -604,7 +727,7 @@ export class Applier {
     const left = this.parsed!.targetSize - this.sink.written;
     return new InvalidPatch(
       'BAD_SEGMENT',
-      `the body ends ${left} target bytes early, after ${this.bodyOffset} of its bytes`,
+      `the body ends ${left} target bytes early, after ${this.body.offset} of its bytes`,
     );
   }
 }

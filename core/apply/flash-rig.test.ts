@@ -56,28 +56,7 @@ export class FlashRig {
   /** Powers up and feeds `update` until it is done. Throws what the applier throws, a PowerCut for instance. */
   boot(update: Update, { chunkBytes = 512, changes = {}, boot = newBoot() }: BootOptions = {}): Boot {
     this.part.reboot();
-    const applier = new Applier({ ...this.options(update), ...changes });
-    let at = 0;
-    boot.resumedAt = update.preambleBytes;
-    while (!boot.done) {
-      const before = at;
-      let rest = update.bytes.subarray(at, at + chunkBytes);
-      at += rest.length;
-      boot.fedUpTo = at;
-      for (;;) {
-        const result = applier.push(rest);
-        rest = rest.subarray(result.consumed);
-        if (result.kind === 'busy') continue;
-        if (result.kind === 'seek') {
-          at = result.patchOffset;
-          boot.resumedAt = at;
-        }
-        boot.done = result.kind === 'done' && at >= update.bytes.length;
-        break;
-      }
-      assert.ok(boot.done || at !== before || at < update.bytes.length, 'the patch is enough');
-    }
-    return boot;
+    return feedBoot(new Applier({ ...this.options(update), ...changes }), update, chunkBytes, boot);
   }
 
   options(update: Update): ApplierOptions {
@@ -123,6 +102,31 @@ export class FlashRig {
   journalErases(): number {
     return this.part.erasesOf(this.slotBlocks) + this.part.erasesOf(this.slotBlocks + 1);
   }
+}
+
+/** Feeds `update` until it is done. */
+export function feedBoot(applier: Applier, update: BuiltPatch, chunkBytes: number, boot = newBoot()): Boot {
+  let at = 0;
+  boot.resumedAt = update.preambleBytes;
+  while (!boot.done) {
+    const before = at;
+    let rest = update.bytes.subarray(at, at + chunkBytes);
+    at += rest.length;
+    boot.fedUpTo = at;
+    for (;;) {
+      const result = applier.push(rest);
+      rest = rest.subarray(result.consumed);
+      if (result.kind === 'busy') continue;
+      if (result.kind === 'seek') {
+        at = result.patchOffset;
+        boot.resumedAt = at;
+      }
+      boot.done = result.kind === 'done' && at >= update.bytes.length;
+      break;
+    }
+    assert.ok(boot.done || at !== before || at < update.bytes.length, 'the patch is enough');
+  }
+  return boot;
 }
 
 export interface BootOptions {

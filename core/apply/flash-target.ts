@@ -19,10 +19,12 @@ export class FlashTarget implements TargetSink {
   written = 0;
   private readonly flash: FlashDevice;
   private readonly status: FlashStatus;
-  private readonly targetSize: number;
+  private targetSize: number;
   private readonly hasher: Hasher;
   private readonly buffer: Uint8Array;
   private buffered = 0;
+  /** Where in the flash the target begins: a block's start. */
+  private base = 0;
   /** Blocks before this one were erased by us. */
   private nextBlock = 0;
   private digested = -1;
@@ -47,6 +49,15 @@ export class FlashTarget implements TargetSink {
     }
   }
 
+  /** Turns to another target, which begins at a block of its own. */
+  begin(base: number, targetSize: number): void {
+    invariant(base % this.status.blockLength === 0 && targetSize <= this.status.size - base, 'a run of blocks');
+    this.base = base;
+    this.targetSize = targetSize;
+    this.digested = -1;
+    this.resume(0);
+  }
+
   write(bytes: Uint8Array): void {
     let from = 0;
     while (from < bytes.length) {
@@ -60,7 +71,7 @@ export class FlashTarget implements TargetSink {
   }
 
   resume(offset: number): void {
-    invariant(this.written === 0 && this.buffered === 0, 'resume comes first');
+    this.buffered = 0;
     const blockEnd =
       offset === this.targetSize ? Math.ceil(offset / this.status.blockLength) : offset / this.status.blockLength;
     invariant(Number.isInteger(blockEnd), 'a checkpoint lies on a block end');
@@ -90,7 +101,7 @@ export class FlashTarget implements TargetSink {
       this.digested = 0;
     }
     const run = this.buffer.subarray(0, Math.min(this.buffer.length, this.targetSize - this.digested));
-    if (run.length > 0) this.flash.read(this.digested, run);
+    if (run.length > 0) this.flash.read(this.base + this.digested, run);
     this.hasher.update(run);
     this.digested += run.length;
     if (this.digested < this.targetSize) return false;
@@ -105,8 +116,9 @@ export class FlashTarget implements TargetSink {
   /** Programs the first `length` bytes of the buffer, which end at or past `written`. */
   private program(length: number): void {
     const offset = this.written - this.buffered;
-    if (offset === this.nextBlock * this.status.blockLength) this.flash.eraseBlock(this.nextBlock++);
-    this.flash.program(offset, this.buffer.subarray(0, length));
+    const { blockLength } = this.status;
+    if (offset === this.nextBlock * blockLength) this.flash.eraseBlock(this.base / blockLength + this.nextBlock++);
+    this.flash.program(this.base + offset, this.buffer.subarray(0, length));
     this.buffered = 0;
   }
 }

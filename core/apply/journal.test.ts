@@ -4,7 +4,7 @@ import { type NorGeometry, PowerCut, SimFlash } from '../../targets/sim/nor-flas
 import { writeU32, writeU64 } from '../bytes.js';
 import { crc32 } from '../crc32.js';
 import { noise } from '../patch/build-patch.test.js';
-import { type Checkpoint, Journal } from './journal.js';
+import { type Checkpoint, Journal, type UpdateState } from './journal.js';
 
 const UPDATE = noise(16, 1);
 const RECORD_BYTES = 76;
@@ -22,15 +22,18 @@ const GEOMETRIES: readonly NorGeometry[] = [
   geometry({ blockLength: 128, size: 384, writeAlign: 128 }),
 ];
 
+/** As they are numbered in SPEC.md. */
+const STATES: readonly UpdateState[] = ['none', 'source-verified', 'overwriting', 'mixed', 'whole', 'needs-full-image'];
+
 function checkpoint(n: number): Checkpoint {
   return {
-    segmentIndex: n,
     segmentStart: 2 ** 47 + n,
     targetOffset: 2 ** 47 + 3 * n + 5,
     bodyOffset: 2 ** 40 + n,
     frameHash: noise(16, n),
     frameIndex: 2 ** 31 + n,
-    sourceVerified: n % 3 !== 0,
+    state: STATES[n % 6]!,
+    scratchSlot: 2 ** 31 + n,
   };
 }
 
@@ -126,12 +129,12 @@ function record(sequence: number, at: Checkpoint): Uint8Array {
   writeU32(bytes, 4, sequence);
   bytes.set(UPDATE, 8);
   bytes.set(at.frameHash, 24);
-  writeU32(bytes, 40, at.segmentIndex);
+  writeU32(bytes, 40, at.scratchSlot);
   writeU32(bytes, 44, at.frameIndex);
   writeU64(bytes, 48, at.bodyOffset);
   writeU64(bytes, 56, at.targetOffset);
   writeU64(bytes, 64, at.targetOffset - at.segmentStart);
-  bytes[71] = at.sourceVerified ? 1 : 0;
+  bytes[71] = STATES.indexOf(at.state);
   writeU32(bytes, 72, crc32(bytes, 0, 72));
   return bytes;
 }

@@ -12,7 +12,6 @@ import type { FlashDevice, FlashStatus } from '../ports.js';
 
 /** Everything up to `targetOffset` is durable in the slot; decoding goes on at `bodyOffset`. */
 export interface Checkpoint {
-  readonly segmentIndex: number;
   /** Target offset at which the segment begins; below `targetOffset` inside a long copy. */
   readonly segmentStart: number;
   readonly targetOffset: number;
@@ -21,8 +20,30 @@ export interface Checkpoint {
   /** Hash that the frame holding `bodyOffset` must have. */
   readonly frameHash: Uint8Array;
   readonly frameIndex: number;
-  /** False: nothing is vouched for, the update starts afresh. */
-  readonly sourceVerified: boolean;
+  readonly state: UpdateState;
+  /** In-place: the scratch slot that the last unit took, so that the next one takes another. Else 0. */
+  readonly scratchSlot: number;
+}
+
+/**
+ * How far an update has come. `none`: nothing is vouched for, it starts afresh. `source-verified`: in a slot of its own it
+ * goes on from here; in place nothing was written over. The others are of in-place updates: `overwriting`: the unit that ends at
+ * targetOffset lies checked in its scratch slot, the same unit of the model may be half written. `mixed`: what lies
+ * before targetOffset is new, the rest old. `whole`: the slot holds the target, read back and hashed.
+ */
+export type UpdateState = 'none' | 'source-verified' | 'overwriting' | 'mixed' | 'whole' | 'needs-full-image';
+
+/** As they are numbered in a record. */
+const STATES: readonly UpdateState[] = ['none', 'source-verified', 'overwriting', 'mixed', 'whole', 'needs-full-image'];
+
+/** Whether an update that was left in `state` can be gone on with. */
+export function canGoOn(state: UpdateState): boolean {
+  return state !== 'none' && state !== 'needs-full-image';
+}
+
+/** Whether a single slot holds one whole model, old or new, when its newest record says `state`: ask before serving it. */
+export function holdsOneModel(state: UpdateState): boolean {
+  return state === 'none' || state === 'source-verified' || state === 'whole';
 }
 
 const MAGIC = 0x314a4c4d; // "MLJ1"
@@ -60,6 +81,16 @@ export class Journal {
   /** Where the update with this header goes on; null when the journal knows nothing of it. */
   load(headerHash: Uint8Array): Checkpoint | null {
     return this.newest !== null && equalBytes(this.newestUpdate, headerHash) ? this.newest : null;
+  }
+
+  /** State of the newest record, whichever update it is of; 'none' in an empty journal. */
+  get state(): UpdateState {
+    return this.newest?.state ?? 'none';
+  }
+
+  /** Scratch slot of the newest record, whichever update it is of. */
+  get scratchSlot(): number {
+    return this.newest?.scratchSlot ?? 0;
   }
 
   /** Durable when it returns. The data it vouches for must be durable before. */
@@ -118,28 +149,29 @@ export class Journal {
     writeU32(this.record, 4, this.sequence);
     this.record.set(headerHash, 8);
     this.record.set(checkpoint.frameHash, 24);
-    writeU32(this.record, 40, checkpoint.segmentIndex);
+    writeU32(this.record, 40, checkpoint.scratchSlot);
     writeU32(this.record, 44, checkpoint.frameIndex);
     writeU64(this.record, 48, checkpoint.bodyOffset);
     writeU64(this.record, 56, checkpoint.targetOffset);
-    // A long copy is at most 2^48 bytes: 6 bytes hold the way back to its start, the seventh the flag.
+    // A long copy is at most 2^48 bytes: 6 bytes hold the way back to its start, the last the state.
     writeU64(this.record, 64, checkpoint.targetOffset - checkpoint.segmentStart);
-    this.record[71] = checkpoint.sourceVerified ? 1 : 0;
+    this.record[71] = STATES.indexOf(checkpoint.state);
     writeU32(this.record, CRC_OFFSET, crc32(this.record, 0, CRC_OFFSET));
   }
 
   private decode(): Checkpoint {
-    const sourceVerified = this.record[71] === 1;
+    // A state that this build does not know is none that it may serve or go on from.
+    const state = STATES[this.record[71]!] ?? 'needs-full-image';
     this.record[71] = 0;
     const targetOffset = readU64(this.record, 56);
     return {
-      segmentIndex: readU32(this.record, 40),
       segmentStart: targetOffset - readU64(this.record, 64),
       targetOffset,
       bodyOffset: readU64(this.record, 48),
       frameHash: this.record.slice(24, 40),
       frameIndex: readU32(this.record, 44),
-      sourceVerified,
+      state,
+      scratchSlot: readU32(this.record, 40),
     };
   }
 }

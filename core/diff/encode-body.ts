@@ -14,12 +14,13 @@ import {
   FLAG_WHOLE_SOURCE,
   OP_COPY,
   OP_LITERAL,
-  SEGMENT_COPY,
   SEGMENT_NEURAL,
   SEGMENT_STORED,
   SEGMENT_ZSTD,
 } from '../patch/segment.js';
-import type { ByteSource, Compressor } from '../ports.js';
+import { unitStart } from '../patch/unit.js';
+import type { ByteSource, Compressor, Hasher } from '../ports.js';
+import { BodyWriter } from './body-writer.js';
 import { ByteBuilder } from './byte-builder.js';
 import { ByteMatcher } from './match-bytes.js';
 import { NeuralEncoder } from './neural-encoder.js';
@@ -49,16 +50,27 @@ export interface EncodeOptions {
   readonly level: number;
   /** Neural segments, and zstd only where that is smaller and the profile has room for it. */
   readonly neural?: boolean;
+  /** Absent: the patch needs a slot of its own. */
+  readonly inPlace?: InPlaceUnits | null;
   readonly compressor: Compressor;
   readonly spool: Spool;
   /** Called after each segment with the target bytes done; throws to abort. */
   readonly onProgress?: (done: number) => void;
 }
 
+/** A patch that can be written over its own source. */
+export interface InPlaceUnits {
+  /** A power of two from the profile's segmentBytes to MAX_UNIT_BYTES. */
+  readonly unitBytes: number;
+  /** Shared with nothing while the body is encoded. */
+  readonly hasher: Hasher;
+}
+
 /** What the header has to declare about the body. */
 export interface EncodedBody {
   /** 1 where neural segments need the byte model; see PatchHeader. */
   readonly decodeClass: number;
+  readonly unitBytes: number;
   readonly contextBytes: number;
   readonly packedBytes: number;
   readonly plainBytes: number;
@@ -113,10 +125,8 @@ class BodyEncoder {
   private packedBytes = 0;
   private plainBytes = 0;
   private dictionaryBytes = 0;
-  // A copy that further segments may still lengthen.
-  private copyStart = 0;
-  private copySource = 0;
-  private copyLength = 0;
+  private readonly unitBytes: number;
+  private readonly writer: BodyWriter;
 
   constructor(options: EncodeOptions) {
     this.options = options;
@@ -124,6 +134,9 @@ class BodyEncoder {
     const useNeural = options.neural === true;
     this.decodeClass = useNeural && PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0;
     this.neural = useNeural ? new NeuralEncoder(this.decodeClass) : null;
+    const { spool, target, inPlace = null } = options;
+    this.writer = new BodyWriter({ spool, targetSize: target.size, inPlace });
+    this.unitBytes = inPlace?.unitBytes ?? 0;
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
       tensors: targetLayout.tensors.map((tensor, i) => ({ tensor, base: bases[i] ?? null })),
@@ -143,17 +156,18 @@ class BodyEncoder {
     for (let start = 0; start < target.size; start += segmentBytes) {
       const bytes = buffer.subarray(0, Math.min(segmentBytes, target.size - start));
       target.read(start, bytes);
-      this.encodeSegment({ start, bytes });
+      this.encodeSegment({ start, bytes, floor: unitStart(start, this.unitBytes) });
+      this.writer.endRun(start, bytes);
       onProgress?.(start + bytes.length);
     }
-    this.endCopy();
+    this.writer.endCopy();
     return { ...this.declared(), ...this.tensorCounts() };
   }
 
   private declared(): Omit<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
-    const { packedBytes, plainBytes, dictionaryBytes, decodeClass } = this;
+    const { packedBytes, plainBytes, dictionaryBytes, decodeClass, unitBytes } = this;
     const contextBytes = this.neural === null ? 0 : NEURAL_CONTEXT_BYTES[decodeClass]!;
-    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes };
+    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes, unitBytes };
   }
 
   private tensorCounts(): Pick<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
@@ -172,10 +186,9 @@ class BodyEncoder {
     const [first] = plans;
     const [only, ...more] = mergePieces(first!);
     if (only!.kind === OP_COPY && more.length === 0) {
-      this.extendCopy(segment, only!);
+      this.writer.copy(segment.start, only!.source, only!.length);
       return;
     }
-    this.endCopy();
     this.chooseDictionary(segment);
     this.best = null;
     const costs = plans.map((plan) => this.offerPlain(plan, segment));
@@ -260,41 +273,22 @@ class BodyEncoder {
     this.plainBytes = Math.max(this.plainBytes, plainBytes);
     this.dictionaryBytes = Math.max(this.dictionaryBytes, dictionaryBytes);
     if (kind !== SEGMENT_STORED) this.packedBytes = Math.max(this.packedBytes, payload.length);
-    this.options.spool.append(header);
-    this.options.spool.append(payload);
+    this.writer.coded(header, payload);
   }
 
-  private extendCopy(segment: Segment, piece: Piece): void {
-    const follows = this.copyLength > 0 && piece.source === this.copySource + this.copyLength;
-    if (!follows) {
-      this.endCopy();
-      this.copyStart = segment.start;
-      this.copySource = piece.source;
-    }
-    this.copyLength += piece.length;
-  }
-
-  private endCopy(): void {
-    if (this.copyLength === 0) return;
-    const header = new ByteBuilder(32);
-    header.byte(SEGMENT_COPY);
-    header.unsigned(this.copyLength);
-    header.signed(this.copySource - this.copyStart);
-    this.options.spool.append(header.view());
-    this.copyLength = 0;
-  }
-
-  /** The source bytes around where the segment's counterpart lies; the whole source where it fits. */
+  /** The source bytes around where the segment's counterpart lies; the whole source, or what is left of it, where it fits. */
   private chooseDictionary(segment: Segment): void {
     const { source, profile } = this.options;
     const most = PROFILES[profile].dictionaryBytes;
-    const length = Math.min(
-      source?.size ?? 0,
-      (source?.size ?? 0) < LARGE_BYTES ? most : Math.min(most, LARGE_DICTIONARY_BYTES),
-    );
-    if (source === null || length === 0) return;
+    if (source === null || most === 0) return;
+    const left = Math.max(0, source.size - segment.floor);
+    const length = Math.min(left, source.size < LARGE_BYTES ? most : Math.min(most, LARGE_DICTIONARY_BYTES));
+    if (length === 0) {
+      this.dictionary = NO_DICTIONARY;
+      return;
+    }
     const middle = segment.start + segment.bytes.length / 2 + this.planner.expectedDrift;
-    const offset = Math.max(0, Math.min(source.size - length, Math.floor(middle - length / 2)));
+    const offset = Math.max(segment.floor, Math.min(source.size - length, Math.floor(middle - length / 2)));
     if (this.dictionary.bytes.length === length && this.dictionary.offset === offset) return;
     const bytes = this.dictionary.bytes.length === length ? this.dictionary.bytes : new Uint8Array(length);
     source.read(offset, bytes);

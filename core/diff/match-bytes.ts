@@ -30,6 +30,8 @@ interface Match {
 export class ByteMatcher {
   private readonly reader: SourceReader;
   private readonly index: SourceIndex;
+  /** First source offset that may be read. */
+  private floor = 0;
 
   constructor(reader: SourceReader, index: SourceIndex) {
     this.reader = reader;
@@ -39,8 +41,10 @@ export class ByteMatcher {
   /**
    * @param target the region's bytes
    * @param expected source offset at which the region would lie if nothing had moved
+   * @param floor first source offset that may be read
    */
-  cover(target: Uint8Array, expected: number): Piece[] {
+  cover(target: Uint8Array, expected: number, floor = 0): Piece[] {
+    this.floor = floor;
     const matches = this.findMatches(target, expected);
     this.growApproximately(matches, target);
     const pieces: Piece[] = [];
@@ -90,7 +94,7 @@ export class ByteMatcher {
 
   /** Bytes from `at` that equal the source's from `source`. */
   private matchLength(target: Uint8Array, at: number, source: number): number {
-    if (source < 0 || source >= this.reader.size) return 0;
+    if (source < this.floor || source >= this.reader.size) return 0;
     let length = 0;
     for (;;) {
       const bytes = this.reader.view(
@@ -105,7 +109,7 @@ export class ByteMatcher {
   }
 
   private matchBackwards(target: Uint8Array, at: number, source: number, most: number): number {
-    const limit = Math.min(most, source, MAX_VIEW_BYTES);
+    const limit = Math.min(most, source - this.floor, MAX_VIEW_BYTES);
     const bytes = this.reader.view(source - limit, limit);
     let length = 0;
     while (length < limit && bytes[limit - 1 - length] === target[at - 1 - length]) length++;
@@ -131,7 +135,7 @@ export class ByteMatcher {
   private grow(target: Uint8Array, start: number, end: number, base: number, direction: 1 | -1): number {
     const gap = Math.min(end - start, MAX_VIEW_BYTES);
     const first = direction === 1 ? start : end - gap;
-    const from = Math.max(0, base + first);
+    const from = Math.max(this.floor, base + first);
     const skipped = from - (base + first);
     if (skipped >= gap || from >= this.reader.size) return 0;
     const bytes = this.reader.view(from, gap - skipped);
@@ -179,7 +183,7 @@ export class ByteMatcher {
     const pieces: Piece[] = [];
     for (let at = start; at < end; at += MAX_VIEW_BYTES) {
       const length = Math.min(MAX_VIEW_BYTES, end - at);
-      const inside = base + at >= 0 && base + at + length <= this.reader.size;
+      const inside = base + at >= this.floor && base + at + length <= this.reader.size;
       const source = inside ? this.reader.view(base + at, length) : null;
       pieces.push(...chooseGuessed(source, base + at, target.subarray(at, at + length)));
     }

@@ -25,6 +25,8 @@ export interface Segment {
   /** Offset in the target. */
   readonly start: number;
   readonly bytes: Uint8Array;
+  /** No op may read the source before this offset: it is written over by then. 0 where the source stays whole. */
+  readonly floor: number;
 }
 
 export interface PlannerOptions {
@@ -95,12 +97,16 @@ export class SegmentPlanner {
         continue;
       }
       if (region.pair !== null) {
-        const pieces = this.coverTensor(region.pair, offset, bytes);
+        const pieces = this.coverTensor(region.pair, offset, bytes, segment.floor);
         typed.push(...pieces);
-        matched.push(...(region.pair.base === null ? this.coverUnmatched(offset, bytes, pieces) : pieces));
+        matched.push(
+          ...(region.pair.base === null ? this.coverUnmatched(offset, bytes, segment.floor, pieces) : pieces),
+        );
         continue;
       }
-      matched.push(...(this.options.matcher?.cover(bytes, offset + this.drift) ?? [literal(bytes.length)]));
+      matched.push(
+        ...(this.options.matcher?.cover(bytes, offset + this.drift, segment.floor) ?? [literal(bytes.length)]),
+      );
       typed.push(literal(bytes.length));
     }
     const plans = [matched];
@@ -139,17 +145,18 @@ export class SegmentPlanner {
   private coverScales({ tensor, base }: TensorPair, segment: Segment): Piece | null {
     const start = tensor.offset - segment.start;
     const end = start + tensor.length;
-    if (base === null || start < 0 || end > segment.bytes.length) return null;
+    if (base === null || base.offset < segment.floor || start < 0 || end > segment.bytes.length) return null;
     const source = this.options.readSource(base.offset, tensor.length);
     const run = { base, tensor, sourceOffset: base.offset, start: 0, mostScales: 1, isNeural: this.options.isNeural };
     return chooseRescaledWords({ ...run, source, target: segment.bytes.subarray(start, end) });
   }
 
-  private coverTensor({ tensor, base, index }: TensorPair, offset: number, bytes: Uint8Array): Piece[] {
+  private coverTensor(pair: TensorPair, offset: number, bytes: Uint8Array, floor: number): Piece[] {
+    const { tensor, base, index } = pair;
     const cast = base === null ? null : castTypes(base, tensor);
     if (base !== null && cast !== null) {
       this.modified[index] = 1;
-      return this.coverCast(tensor, base, cast, offset, bytes);
+      return this.coverCast(tensor, base, cast, offset, bytes, floor);
     }
     const type = elementTypeOf(tensor.dtype);
     const { head, body } = wholeUnits(ELEMENT_BYTES[type]!, offset - tensor.offset, bytes.length);
@@ -162,8 +169,9 @@ export class SegmentPlanner {
     this.drift = base.offset - tensor.offset;
     const source = offset + this.drift;
     const whole = chooseCopy(this.options.readSource(source, bytes.length), source, bytes);
+    if (whole === null) this.modified[index] = 1;
+    if (source < floor) return this.coverBehind(pair, offset, bytes, floor - source);
     if (whole !== null) return [whole];
-    this.modified[index] = 1;
     const rescaled = this.coverRescaled(tensor, base, offset, bytes);
     if (rescaled !== null) return rescaled;
     const piece = chooseTyped(type, this.options.readSource(source + head, body), source + head, middle);
@@ -199,26 +207,58 @@ export class SegmentPlanner {
     return [delta(head, sourceOffset - head, ELEMENT_BYTE), ...placed, delta(tail, sourceOffset + body, ELEMENT_BYTE)];
   }
 
+  /** The first `lost` bytes have a base no more. */
+  private coverBehind(pair: TensorPair, offset: number, bytes: Uint8Array, lost: number): Piece[] {
+    const { tensor } = pair;
+    const type = elementTypeOf(tensor.dtype);
+    const width = ELEMENT_BYTES[type]!;
+    // Up to the next whole element, so that what follows begins with one.
+    const cut = Math.min(bytes.length, lost + ((width - ((offset + lost - tensor.offset) % width)) % width));
+    const { head, body } = wholeUnits(width, offset - tensor.offset, cut);
+    const typed = chooseTyped(type, null, 0, bytes.subarray(head, head + body));
+    const pieces = [literal(head), typed, literal(cut - head - body)];
+    if (cut === bytes.length) return pieces;
+    return [...pieces, ...this.coverTensor(pair, offset + cut, bytes.subarray(cut), 0)];
+  }
+
   /** A tensor without a base may still hold rows of an old one: it grew, shrank, or was put together anew. */
-  private coverUnmatched(offset: number, bytes: Uint8Array, typed: Piece[]): Piece[] {
-    const pieces = this.options.matcher?.cover(bytes, offset + this.drift) ?? [];
+  private coverUnmatched(offset: number, bytes: Uint8Array, floor: number, typed: Piece[]): Piece[] {
+    const pieces = this.options.matcher?.cover(bytes, offset + this.drift, floor) ?? [];
     const explained = pieces.reduce((sum, piece) => sum + (piece.kind === OP_COPY ? piece.length : 0), 0);
     return explained >= LEAST_EXPLAINED * bytes.length ? pieces : typed;
   }
 
-  private coverCast(tensor: Tensor, base: Tensor, cast: CastTypes, offset: number, bytes: Uint8Array): Piece[] {
+  private coverCast(
+    tensor: Tensor,
+    base: Tensor,
+    cast: CastTypes,
+    offset: number,
+    bytes: Uint8Array,
+    floor: number,
+  ): Piece[] {
     const from = CAST_BLOCKS[cast.from]!;
     const to = CAST_BLOCKS[cast.to]!;
     // Whole blocks on both sides.
     const unit = Math.max(1, from.elements / to.elements) * to.bytes;
-    const { head, body } = wholeUnits(unit, offset - tensor.offset, bytes.length);
-    const pieces = [literal(head)];
+    const whole = wholeUnits(unit, offset - tensor.offset, bytes.length);
+    // Source bytes behind a target offset, and behind one more unit.
+    const sourceAt = (at: number): number =>
+      base.offset + ((((at - tensor.offset) / to.bytes) * to.elements) / from.elements) * from.bytes;
+    const step = sourceAt(offset + whole.head + unit) - sourceAt(offset + whole.head);
+    const lostUnits = Math.ceil(Math.max(0, floor - sourceAt(offset + whole.head)) / step);
+    const lost = Math.min(whole.body, lostUnits * unit);
+    const head = whole.head + lost;
+    const body = whole.body - lost;
+    const pieces = [
+      literal(whole.head),
+      chooseTyped(elementTypeOf(tensor.dtype), null, 0, bytes.subarray(whole.head, head)),
+    ];
     let at = head;
     while (at < head + body) {
       const first = ((offset + at - tensor.offset) / to.bytes) * to.elements;
       const count = this.elementsOfCast(tensor, cast, first, ((head + body - at) / to.bytes) * to.elements);
       const length = (count / to.elements) * to.bytes;
-      const source = base.offset + (first / from.elements) * from.bytes;
+      const source = sourceAt(offset + at);
       const run = bytes.subarray(at, at + length);
       const old = this.options.readSource(source, (count / from.elements) * from.bytes);
       const scales = castScales(tensor, cast.to, first, count);

@@ -13,9 +13,10 @@ import { encodePlain, type Piece } from '../diff/pieces.js';
 import { writePatch } from '../diff/write-patch.js';
 import { PROFILES } from '../limits.js';
 import type { Signer } from '../ports.js';
-import { FrameGeometry } from './frames.js';
+import { FrameGeometry, HASH_BYTES } from './frames.js';
 import { measurePreamble, type PatchHeader, parseHeader } from './header.js';
 import { FLAG_DICTIONARY, SEGMENT_COPY, SEGMENT_NEURAL, SEGMENT_STORED, SEGMENT_ZSTD } from './segment.js';
+import { isKeptRun, isUnitEnd, unitStart } from './unit.js';
 
 /** One segment of a plan; `bytes` is spelled out where a test wants it malformed. */
 export type PlannedSegment =
@@ -41,6 +42,8 @@ export interface PatchPlan {
   readonly segments: readonly PlannedSegment[];
   readonly signers?: readonly Signer[];
   readonly header?: Partial<Omit<PatchHeader, 'firstFrameHash' | 'bodyBytes'>>;
+  /** Of an in-place patch: the unit that is said to have another hash than it has. */
+  readonly wrongUnit?: number;
   readonly compress?: (dictionary: Uint8Array, plain: Uint8Array) => Uint8Array;
 }
 
@@ -67,6 +70,7 @@ export function buildPatch(plan: PatchPlan): BuiltPatch {
       standalone: source === undefined,
       frameBytes,
       segmentBytes,
+      unitBytes: 0,
       packedBytes,
       plainBytes,
       dictionaryBytes,
@@ -108,7 +112,7 @@ interface BuiltBody {
   readonly dictionaryBytes: number;
 }
 
-function buildBody({ source, target, segments, compress, header }: PatchPlan): BuiltBody {
+function buildBody({ source, target, segments, compress, header, wrongUnit }: PatchPlan): BuiltBody {
   const body = new ByteBuilder();
   const most = { packedBytes: 0, plainBytes: 0, dictionaryBytes: 0 };
   const decodeClass = header?.decodeClass ?? 0;
@@ -151,6 +155,13 @@ function buildBody({ source, target, segments, compress, header }: PatchPlan): B
       }
     }
     at += length;
+    const units = { unitBytes: header?.unitBytes ?? 0, targetSize: target.length };
+    const kept = segment.kind === 'copy' && isKeptRun(at - length, segment.source, length, units);
+    if (!isUnitEnd(at, units) || kept) continue;
+    const start = unitStart(at - 1, units.unitBytes);
+    const hash = sha256(target.subarray(start, at));
+    if (wrongUnit !== undefined && start === wrongUnit * units.unitBytes) hash[0]! ^= 1;
+    body.append(hash.subarray(0, HASH_BYTES));
   }
   return { body: body.view().slice(), ...most };
 }

@@ -26,6 +26,7 @@ const HEADER: PatchHeader = {
   standalone: false,
   frameBytes: 1024,
   segmentBytes: 16384,
+  unitBytes: 131072,
   packedBytes: 9000,
   plainBytes: 17000,
   dictionaryBytes: 4096,
@@ -83,7 +84,8 @@ test('a header reads back as it was written, whatever its fields', () => {
     profile: fc.constantFrom('gateway', 'mcu'),
     level: fc.integer({ min: 1, max: 19 }),
     frameBytes: fc.integer({ min: 64, max: 1 << 20 }),
-    segmentBytes: fc.integer({ min: 10, max: 24 }).map((bits) => 1 << bits),
+    segmentBytes: fc.integer({ min: 10, max: 17 }).map((bits) => 1 << bits),
+    unitBytes: fc.constantFrom(0, ...[17, 18, 24].map((bits) => 1 << bits)),
     sourceSize: fc.integer({ min: 0, max: 2 ** 48 }),
     tensorsUnchanged: u32,
     versionCounter: u32,
@@ -134,8 +136,10 @@ const OVER_THE_LIMIT: readonly Damage[] = [
   ['family length', (bytes) => (bytes[168] = 33)],
   ['device class length', (bytes) => (bytes[169] = 33)],
   ['header length', (bytes) => (bytes[169] = 31)],
-  ['reserved bytes', (bytes) => (bytes[170] = 1)],
-  ['reserved bytes', (bytes) => (bytes[171] = 1)],
+  // A unit is at least a segment, here of 2^14 bytes.
+  ['in-place unit', (bytes) => (bytes[170] = 13)],
+  ['in-place unit', (bytes) => (bytes[170] = 25)],
+  ['reserved byte', (bytes) => (bytes[171] = 1)],
 ];
 
 test('each field past its limit is refused by name', () => {
@@ -144,7 +148,7 @@ test('each field past its limit is refused by name', () => {
     damage(bytes);
     const error = refusal(bytes);
     assert.equal(error.code, 'BAD_HEADER');
-    assert.ok(error.message.startsWith(`${field}:`), `expected ${field} to be named, got: ${error.message}`);
+    assert.match(error.message, new RegExp(`^${field}[:,]`), `expected ${field} to be named, got: ${error.message}`);
   }
 });
 

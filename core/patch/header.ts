@@ -18,6 +18,7 @@ import {
   MAX_PRIORS_BYTES,
   MAX_SEGMENT_BYTES,
   MAX_SIGNATURES,
+  MAX_UNIT_BYTES,
   MIN_FRAME_BYTES,
   MIN_SEGMENT_BYTES,
   PROFILES,
@@ -53,6 +54,8 @@ export interface PatchHeader {
   readonly standalone: boolean;
   readonly frameBytes: number;
   readonly segmentBytes: number;
+  /** Of an in-place patch (core/patch/unit.ts): what is decoded, checked and written over as one. 0 where it is not one. */
+  readonly unitBytes: number;
   /** Largest compressed payload of a segment. */
   readonly packedBytes: number;
   /** Largest decompressed payload of a segment. */
@@ -125,6 +128,7 @@ export function encodeHeader(header: PatchHeader, hasher: Hasher): Uint8Array {
   out.set(header.firstFrameHash, 152);
   out[168] = family.length;
   out[169] = deviceClass.length;
+  out[170] = header.unitBytes === 0 ? 0 : 31 - Math.clz32(header.unitBytes);
   out.set(family, FIXED_HEADER_BYTES);
   out.set(deviceClass, FIXED_HEADER_BYTES + family.length);
   out.set(header.priors, FIXED_HEADER_BYTES + family.length + deviceClass.length);
@@ -208,7 +212,7 @@ export function parseHeader(header: Uint8Array): PatchHeader {
   if ((flags & ~KNOWN_FLAGS) !== 0) throw bad('flags', `no bits outside 0x${KNOWN_FLAGS.toString(16)}`, flags);
   const classes = codec === 'neural' ? 1 : 0;
   if (header[9]! > classes) throw bad('decode class', `0 to ${classes}`, header[9]!);
-  if (readU16(header, 170) !== 0) throw bad('reserved bytes', '0', readU16(header, 170));
+  if (header[171] !== 0) throw bad('reserved byte', '0', header[171]!);
   const priorsBytes = within('priors', readU16(header, 14), 0, MAX_PRIORS_BYTES);
   const familyBytes = within('family length', header[168]!, 0, MAX_NAME_BYTES);
   const classBytes = within('device class length', header[169]!, 0, MAX_NAME_BYTES);
@@ -241,6 +245,7 @@ export function parseHeader(header: Uint8Array): PatchHeader {
     standalone,
     frameBytes: within('frame size', readU32(header, 16), MIN_FRAME_BYTES, MAX_FRAME_BYTES),
     segmentBytes,
+    unitBytes: unitBytesOf(header[170]!, segmentBytes),
     packedBytes: within('packed buffer', readU32(header, 24), 0, MAX_PLAIN_BYTES),
     plainBytes: within('plain buffer', readU32(header, 28), 0, MAX_PLAIN_BYTES),
     dictionaryBytes: within('dictionary', readU32(header, 32), 0, MAX_DICTIONARY_BYTES),
@@ -260,6 +265,13 @@ export function parseHeader(header: Uint8Array): PatchHeader {
     deviceClass: decodeUtf8(header.subarray(classStart, priorsStart)),
     priors: header.slice(priorsStart, priorsStart + priorsBytes),
   };
+}
+
+/** The unit is given as the power of two that it is. */
+function unitBytesOf(power: number, segmentBytes: number): number {
+  if (power === 0) return 0;
+  const least = 31 - Math.clz32(segmentBytes);
+  return 2 ** within('in-place unit, log2', power, least, 31 - Math.clz32(MAX_UNIT_BYTES));
 }
 
 function within(field: string, value: number, least: number, most: number): number {

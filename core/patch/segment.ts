@@ -6,6 +6,7 @@
 import { MAX_VARINT_BYTES, VarintReader } from '../bytes.js';
 import { InvalidPatch } from '../errors.js';
 import type { PatchHeader } from './header.js';
+import { isKeptRun, isUnitEnd, unitStart } from './unit.js';
 
 /** A run of source bytes; may be longer than a segment and can be restarted anywhere. */
 export const SEGMENT_COPY = 0;
@@ -122,6 +123,7 @@ function checkSegment(segment: SegmentHeader, targetOffset: number, patch: Patch
     throw bad(targetOffset, 'no zstd segment in decode class 0', 'one');
   if (segment.targetBytes < 1 || segment.targetBytes > left)
     throw bad(targetOffset, `1 to ${left} target bytes`, segment.targetBytes);
+  checkUnit(segment, targetOffset, patch);
   if (segment.kind === SEGMENT_COPY) {
     checkRange('copied run', segment.sourceOffset, segment.targetBytes, targetOffset, patch);
     return;
@@ -148,6 +150,31 @@ function checkRange(what: string, start: number, length: number, targetOffset: n
   if (start < 0 || length > patch.sourceSize - start) {
     throw bad(targetOffset, `${what} inside the source's ${patch.sourceSize} bytes`, `${start}+${length}`);
   }
+  const first = unitStart(targetOffset, patch.unitBytes);
+  if (length > 0 && start < first) throw bad(targetOffset, `${what} behind what is written over, ${first}`, start);
+}
+
+/** Whether the segment is units of an in-place patch that stay as they are. */
+export function isKept(
+  { kind, sourceOffset, targetBytes }: SegmentHeader,
+  targetOffset: number,
+  patch: PatchHeader,
+): boolean {
+  return kind === SEGMENT_COPY && isKeptRun(targetOffset, sourceOffset, targetBytes, patch);
+}
+
+/** Whether the hash of a unit lies behind the segment. */
+export function isHashBehind(segment: SegmentHeader, targetOffset: number, patch: PatchHeader): boolean {
+  return isUnitEnd(targetOffset + segment.targetBytes, patch) && !isKept(segment, targetOffset, patch);
+}
+
+/** A unit must be checked whole before any of it is written, so that no segment reaches into the next. */
+function checkUnit(segment: SegmentHeader, targetOffset: number, patch: PatchHeader): void {
+  if (patch.unitBytes === 0) return;
+  const { targetBytes } = segment;
+  if (isKept(segment, targetOffset, patch)) return;
+  const left = unitStart(targetOffset, patch.unitBytes) + patch.unitBytes - targetOffset;
+  if (targetBytes > left) throw bad(targetOffset, `at most the ${left} bytes left of the unit`, targetBytes);
 }
 
 function bad(targetOffset: number, expected: string, got: string | number): InvalidPatch {

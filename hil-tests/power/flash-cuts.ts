@@ -13,7 +13,7 @@ import type { Geometry } from './geometries.js';
 import { buildUpdate, type Codec } from './images.js';
 import type { Tally } from './tally.js';
 
-type Variant = Omit<CutPlan, 'operation'>;
+export type Variant = Omit<CutPlan, 'operation'>;
 
 const MOST_CUTS_OF_ONE_RUN = 6;
 
@@ -168,7 +168,7 @@ function freshDevice(geometry: Geometry, update: Update) {
 }
 
 /** Before, after, and torn: at each byte of a journal record; at the first, middle and last of a bulk write. */
-function cutsOf(device: FlashPart, operation: Operation, everyByte: boolean): Variant[] {
+export function cutsOf(device: Pick<FlashPart, 'isJournal'>, operation: Operation, everyByte: boolean): Variant[] {
   const variants: Variant[] = [{ kind: 'before' }, { kind: 'after' }];
   if (operation.kind === 'erase') return [...variants, { kind: 'torn' }];
   const { length } = operation.bytes;
@@ -177,7 +177,7 @@ function cutsOf(device: FlashPart, operation: Operation, everyByte: boolean): Va
   return [...variants, ...torn.map((tornByte) => ({ kind: 'torn', tornByte }) as const)];
 }
 
-function nameOf({ kind, tornByte }: Variant): string {
+export function nameOf({ kind, tornByte }: Variant): string {
   return tornByte === undefined ? kind : `${kind}@${tornByte}`;
 }
 

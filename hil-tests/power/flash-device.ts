@@ -146,7 +146,7 @@ export class FlashPart {
   private ageJournal(records: number): void {
     const journal = new Journal(this.journal);
     const frameHash = new Uint8Array(HASH_BYTES).fill(7);
-    const rest = { segmentIndex: 0, segmentStart: 0, bodyOffset: 0, frameIndex: 0, sourceVerified: true };
+    const rest = { segmentStart: 0, bodyOffset: 0, frameIndex: 0, state: 'source-verified', scratchSlot: 0 } as const;
     for (let i = 0; i < records; i++) journal.append(frameHash, { ...rest, targetOffset: i, frameHash });
   }
 

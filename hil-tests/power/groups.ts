@@ -3,6 +3,7 @@ import { pairsOfCuts, randomCuts, singleCuts } from './flash-cuts.js';
 import { DIRECTORIES, folderCuts } from './folder-cuts.js';
 import { GEOMETRIES, type Geometry } from './geometries.js';
 import { CODECS } from './images.js';
+import { IN_PLACE_GROUPS } from './in-place-groups.js';
 import { pairsOfSlotCuts, randomSlotCuts, slotCuts } from './slot-cuts.js';
 import { LIVES } from './slot-device.js';
 import type { Tally } from './tally.js';
@@ -54,6 +55,7 @@ export const GROUPS: readonly Group[] = [
     };
   }),
   ...slotGroups(),
+  ...IN_PLACE_GROUPS,
 ];
 
 function slotGroups(): Group[] {

@@ -17,6 +17,7 @@ const COARSE = 'one/4k-w1-ff/zstd';
 const FOLDER = 'folder/over-previous';
 const [APPLIER, JOURNAL, TARGET] = ['core/apply/applier.ts', 'core/apply/journal.ts', 'core/apply/flash-target.ts'];
 const [DIRECTORY, FILES] = ['targets/node/slot-directory.ts', 'targets/node/slot-files.ts'];
+const BODY = 'core/apply/body-reader.ts';
 const ATOMIC = 'targets/node/atomic-file.ts';
 
 export function mutant(name: string, group: string, ...edits: readonly (readonly [string, string, string])[]): Mutant {
@@ -63,12 +64,12 @@ export const MUTANTS: readonly Mutant[] = [
     'this.nextBlock = blockEnd + 1;',
   ]),
   mutant('what lies before the segment in its frame is not skipped', BYTES, [
-    APPLIER,
+    BODY,
     'if (skip > 0) this.frames.drop(skip);',
     '',
   ]),
   mutant("the next frame's hash is journaled for this one", BYTES, [
-    APPLIER,
+    BODY,
     'this.frames.hasPayload ? this.currentFrameHash : this.frames.expectedHash',
     'this.frames.expectedHash',
   ]),
@@ -89,8 +90,8 @@ export const MUTANTS: readonly Mutant[] = [
   ]),
   mutant('no segment is journaled', BYTES, [
     APPLIER,
-    'if (this.journal !== null && this.sink.checkpoint()) {\n      this.markSegment();',
-    'if (this.parsed === null) {\n      this.markSegment();',
+    'if (this.journal !== null && this.sink.checkpoint()) {\n      this.body.mark();',
+    'if (this.parsed === null) {\n      this.body.mark();',
   ]),
   mutant('the slot is not synced before the journal speaks of it', FOLDER, [
     TARGET,

@@ -44,7 +44,10 @@ class MemorySpool implements Spool {
   }
 }
 
-export type PatchOptions = Partial<PatchRequest>;
+export type PatchOptions = Partial<PatchRequest> & {
+  /** Makes an in-place patch with units of so many bytes. */
+  readonly unitBytes?: number;
+};
 
 export interface EncoderOptions {
   readonly compressor?: Compressor;
@@ -65,7 +68,9 @@ export function makePatch(
   const spool = new MemorySpool();
   const targetLayout = { format: 'Binary', tensors: [], warning: null } as const;
   const shared = { source: from, target: new MemorySource(target), profile, level, neural };
-  const body = encodeBody({ ...shared, targetLayout, bases: [], compressor, spool });
+  const { unitBytes = 0 } = options;
+  const inPlace = unitBytes === 0 ? null : { unitBytes, hasher: new NodeHasher() };
+  const body = encodeBody({ ...shared, targetLayout, bases: [], compressor, spool, inPlace });
   const out: Uint8Array[] = [];
   writePatch({
     header: {

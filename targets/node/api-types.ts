@@ -43,6 +43,13 @@ export interface PatchOptions {
   readonly privateKey?: Uint8Array;
   /** Sizes of frames, segments and buffers. Default 'gateway'. */
   readonly profile?: Profile;
+  /**
+   * For devices with a single slot, where the new model is written over the old one. Such a patch is also an ordinary
+   * one, a few bytes larger. Default false.
+   */
+  readonly inPlace?: boolean;
+  /** With inPlace: the largest erase block of the devices it is for, a power of two up to 2^24. Default: the profile's segment size. */
+  readonly eraseBlockBytes?: number;
   /** Model family and device class the patch is for, at most 32 bytes of UTF-8 each. Default: any. */
   readonly family?: string;
   readonly deviceClass?: string;
@@ -133,6 +140,10 @@ export interface PatchInfo {
   readonly minimumCounter: number;
   readonly frameBytes: number;
   readonly segmentBytes: number;
+  /** Whether a device with a single slot can take it. */
+  readonly inPlace: boolean;
+  /** In place: the largest erase block of such a device, and the least scratch area. 0 otherwise. */
+  readonly unitBytes: number;
   /** What a device's decoder has to hold. */
   readonly bufferBytes: number;
 }

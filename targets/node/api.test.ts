@@ -51,6 +51,9 @@ describe('a mistake in a call is a RangeError before any I/O', () => {
     'a private key whose halves disagree': { privateKey: wrongHalves },
     'a profile nobody knows': { profile: 'phone' as 'mcu' },
     'a profile named like a method': { profile: 'toString' as 'mcu' },
+    'an erase block without inPlace': { eraseBlockBytes: 4096 },
+    'an erase block that is no power of two': { inPlace: true, eraseBlockBytes: 5000 },
+    'an erase block past what a unit may be': { inPlace: true, eraseBlockBytes: 2 ** 25 },
     'a family over 32 bytes': { family: 'ä'.repeat(17) },
     'a device class over 32 bytes': { deviceClass: 'x'.repeat(33) },
     'counter 0': { versionCounter: 0 },
@@ -254,6 +257,54 @@ describe('createPatch', () => {
   });
 });
 
+describe('an in-place patch', () => {
+  for (const neural of [false, true]) {
+    test(`${neural ? 'neural' : 'zstd'}: says so, verifies, applies as any other, is explained, and costs 16 bytes a changed unit`, async () => {
+      for (const profile of ['gateway', 'mcu'] as const) {
+        await createPatch(source, target, at('plain'), { profile, neural });
+        await createPatch(source, target, at('patch'), { profile, neural, inPlace: true });
+        const [plain, info] = [await patchInfo(at('plain')), await patchInfo(at('patch'))];
+        assert.deepEqual([plain.inPlace, plain.unitBytes], [false, 0]);
+        assert.deepEqual([info.inPlace, info.unitBytes], [true, info.segmentBytes]);
+        const units = Math.ceil(info.targetSize / info.unitBytes);
+        assert.ok(info.patchSize <= plain.patchSize * 1.02 + 16 * units, `${info.patchSize}, else ${plain.patchSize}`);
+        assert.ok((await verifyPatch(source, at('patch'))).isValid());
+        await applyPatch(source, at('patch'), at('output'));
+        assert.deepEqual(new Uint8Array(readFileSync(at('output'))), target);
+        const { segments } = await explainPatch(at('patch'), { source });
+        assert.equal(
+          segments.reduce((sum, { targetBytes }) => sum + targetBytes, 0),
+          target.length,
+        );
+      }
+    });
+  }
+
+  test('has units of the erase block where that is larger than a segment', async () => {
+    for (const [eraseBlockBytes, unitBytes] of [
+      [4096, 16384],
+      [131072, 131072],
+    ] as const) {
+      await createPatch(source, target, at('patch'), { profile: 'mcu', inPlace: true, eraseBlockBytes });
+      assert.equal((await patchInfo(at('patch'))).unitBytes, unitBytes);
+    }
+  });
+
+  test('handles empty, equal and absent files', async () => {
+    const empty = new Uint8Array(0);
+    for (const [from, to] of [
+      [empty, empty],
+      [empty, target],
+      [source, empty],
+      [source, source],
+      [null, target],
+    ] as const) {
+      await createPatch(from, to, at('patch'), { profile: 'mcu', inPlace: true });
+      assert.ok((await verifyPatch(from, at('patch'))).isValid());
+    }
+  });
+});
+
 describe('patchInfo', () => {
   test('says what the header says', async () => {
     await createPatch(source, target, at('patch'), {
@@ -290,6 +341,8 @@ describe('patchInfo', () => {
       minimumCounter: 3,
       frameBytes: 1024,
       segmentBytes: 16384,
+      inPlace: false,
+      unitBytes: 0,
     });
   });
 

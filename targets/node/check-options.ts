@@ -4,7 +4,7 @@
  */
 
 import { equalBytes } from '../../core/bytes.js';
-import { MAX_NAME_BYTES, PROFILES, type Profile } from '../../core/limits.js';
+import { MAX_NAME_BYTES, MAX_UNIT_BYTES, PROFILES, type Profile } from '../../core/limits.js';
 import { encodeUtf8 } from '../../core/utf8.js';
 import type { Input, PatchOptions } from './api-types.js';
 import { publicKeyOfSeed } from './hashing.js';
@@ -20,6 +20,8 @@ export interface CheckedCreateOptions {
   readonly level: number;
   readonly neural: boolean;
   readonly profile: Profile;
+  /** 0: not in place. */
+  readonly unitBytes: number;
   readonly privateKey: Uint8Array | null;
   readonly family: string;
   readonly deviceClass: string;
@@ -41,6 +43,7 @@ export function checkCreateOptions(options: PatchOptions, standalone: boolean): 
     level: compressionLevel,
     neural,
     profile,
+    unitBytes: unitBytesOf(options, PROFILES[profile].segmentBytes),
     privateKey: options.privateKey === undefined ? null : checkPrivateKey(options.privateKey),
     family: checkName('family', options.family ?? ''),
     deviceClass: checkName('deviceClass', options.deviceClass ?? ''),
@@ -90,6 +93,17 @@ export function requirePath(name: string, path: string): void {
 function requireKey(name: string, key: Uint8Array, length: number): void {
   if (!(key instanceof Uint8Array)) throw new TypeError(`${name}: expected bytes, got ${typeof key}`);
   if (key.length !== length) throw new RangeError(`${name}: expected ${length} bytes, got ${key.length}`);
+}
+
+/** The larger of segment and erase block: a unit is whole segments, and whole blocks of every device it is for. */
+function unitBytesOf({ inPlace = false, eraseBlockBytes }: PatchOptions, segmentBytes: number): number {
+  if (typeof inPlace !== 'boolean') throw new TypeError(`inPlace: expected a boolean, got ${typeof inPlace}`);
+  if (eraseBlockBytes === undefined) return inPlace ? segmentBytes : 0;
+  if (!inPlace) throw new RangeError('eraseBlockBytes: expected with inPlace alone');
+  integerWithin('eraseBlockBytes', eraseBlockBytes, 1, MAX_UNIT_BYTES);
+  if ((eraseBlockBytes & (eraseBlockBytes - 1)) !== 0)
+    throw new RangeError(`eraseBlockBytes: expected a power of two, got ${eraseBlockBytes}`);
+  return Math.max(segmentBytes, eraseBlockBytes);
 }
 
 function checkName(name: string, text: string): string {

@@ -69,6 +69,7 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
       bases: models === null ? [] : matchBases(...models),
       scaleBases: models === null ? [] : matchScaleVectors(...models),
       spool,
+      inPlace: args.unitBytes === 0 ? null : { unitBytes: args.unitBytes, hasher: new NodeHasher() },
       onProgress: (done) => task.checkpoint('encoding', done, target.size),
     });
     let written = 0;

@@ -41,7 +41,15 @@ interface Case {
 
 async function make(key: Uint8Array | null, neural = false): Promise<Uint8Array> {
   const output = join(folder, 'made');
-  const options = { family: '', deviceClass: '', versionCounter: 0, minimumCounter: 0, neural, createdAt: null };
+  const options = {
+    family: '',
+    deviceClass: '',
+    versionCounter: 0,
+    minimumCounter: 0,
+    neural,
+    unitBytes: 0,
+    createdAt: null,
+  };
   await createPatch({ ...options, source, target, output, level: 3, profile: 'mcu', privateKey: key }, task);
   const bytes = new Uint8Array(readFileSync(output));
   rmSync(output);

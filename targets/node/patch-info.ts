@@ -34,6 +34,8 @@ export function patchInfo(input: Input): PatchInfo {
       minimumCounter: header.minimumCounter,
       frameBytes: header.frameBytes,
       segmentBytes: header.segmentBytes,
+      inPlace: header.unitBytes > 0,
+      unitBytes: header.unitBytes,
       bufferBytes: declaredBufferBytes(header),
     };
   });

@@ -29,6 +29,7 @@ export function createApplier(options: WholePatchOptions): Applier {
     hasher: new NodeHasher(),
     verifier: new NodeSignatureVerifier(),
     decompressor: createDecompressor(),
+    unitHasher: new NodeHasher(),
     mixedModels: createMixedModels,
     policy: OPEN_POLICY,
     ...options,

@@ -9,9 +9,11 @@ import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { NeuralRunner } from '../../core/codec/neural-runner.js';
 import { InvalidPatch } from '../../core/errors.js';
 import { PROFILES } from '../../core/limits.js';
+import { HASH_BYTES } from '../../core/patch/frames.js';
 import type { PatchHeader } from '../../core/patch/header.js';
 import {
   emptySegmentHeader,
+  isHashBehind,
   MAX_SEGMENT_HEADER_BYTES,
   OP_CAST,
   OP_COPY,
@@ -79,6 +81,7 @@ class SegmentReader {
     this.bodyOffset += used;
     const runs =
       segment.kind === SEGMENT_COPY ? [runOf(OP_COPY, targetOffset, segment.targetBytes)] : this.coded(targetOffset);
+    if (isHashBehind(segment, targetOffset, this.header)) this.bodyOffset += HASH_BYTES;
     return { segment, patchBytes: this.bodyOffset - start, runs };
   }
 

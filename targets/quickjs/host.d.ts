@@ -11,6 +11,12 @@ export interface Host {
   /** The inactive slot, and the journal: NOR rules, see FlashDevice in core/ports.ts. */
   readonly slot: HostFlash;
   readonly journal: HostFlash;
+
+  /**
+   * On a device without a second slot: what in-place updates pass through (core/patch/SPEC.md, "In place"). `slot` is then the
+   * only one, with the model from byte 0 on; sourceSize and readSource are not looked at.
+   */
+  readonly scratch?: HostFlash;
 }
 
 export interface HostFlash {

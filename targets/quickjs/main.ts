@@ -5,7 +5,7 @@
 
 import { Applier, type PushResult } from '../../core/apply/applier.js';
 import { FlashTarget } from '../../core/apply/flash-target.js';
-import { Journal } from '../../core/apply/journal.js';
+import { holdsOneModel, Journal } from '../../core/apply/journal.js';
 import { invariant } from '../../core/errors.js';
 import type { FlashDevice, FlashStatus } from '../../core/ports.js';
 import type { Host, HostFlash, UpdateOptions } from './host.js';
@@ -47,6 +47,11 @@ export interface Update {
   end(): void;
 }
 
+/** Whether a single slot may be served: not while it is half-way through an update, nor after one was lost there. */
+function holdsModel(host: Host): boolean {
+  return holdsOneModel(new Journal(new HostFlashDevice(host.journal)).state);
+}
+
 /** One update. A cut ends it; opened again with the same patch it goes on from the journal. */
 function openUpdate(host: Host, options: UpdateOptions): Update {
   // An empty list would mean "do not look at signatures" to the applier.
@@ -56,7 +61,10 @@ function openUpdate(host: Host, options: UpdateOptions): Update {
   return new Applier({
     source:
       host.sourceSize === 0 ? null : { size: host.sourceSize, read: (offset, into) => host.readSource(offset, into) },
-    target: (header, buffer) => new FlashTarget({ flash: slot, targetSize: header.targetSize, hasher, buffer }),
+    target:
+      host.scratch === undefined
+        ? (header, buffer) => new FlashTarget({ flash: slot, targetSize: header.targetSize, hasher, buffer })
+        : { slot, scratch: new HostFlashDevice(host.scratch) },
     hasher,
     verifier: new PortableVerifier(),
     decompressor: createDecompressor(),
@@ -73,4 +81,4 @@ function openUpdate(host: Host, options: UpdateOptions): Update {
   });
 }
 
-(globalThis as unknown as { mallorn: unknown }).mallorn = { openUpdate };
+(globalThis as unknown as { mallorn: unknown }).mallorn = { openUpdate, holdsModel };
