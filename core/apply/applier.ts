@@ -26,7 +26,7 @@ import {
   type SegmentHeader,
 } from '../patch/segment.js';
 import { parseSignatures, requireSignature } from '../patch/signatures.js';
-import { unitStart } from '../patch/unit.js';
+import { UNIT_HASH_BYTES, unitStart } from '../patch/unit.js';
 import type { ByteSource, Decompressor, Hasher, SignatureVerifier } from '../ports.js';
 import { BodyReader } from './body-reader.js';
 import { InPlaceTarget, type SingleSlot, slotSource } from './in-place-target.js';
@@ -115,7 +115,7 @@ export class Applier {
   private inPlace: InPlaceTarget | null = null;
   /** `sink`, with a hasher for units. */
   private unitCheck: UnitCheck | null = null;
-  private readonly unitHash = new Uint8Array(HASH_BYTES);
+  private readonly unitHash = new Uint8Array(UNIT_HASH_BYTES);
   private unitRetriesLeft = UNIT_RETRIES;
   private state: UpdateState = 'source-verified';
   /** The work done asks for body bytes from elsewhere. */
@@ -606,8 +606,8 @@ export class Applier {
   // --- units of an in-place patch -------------------------------------------------------------------------------------
 
   private takeUnitHash(): void {
-    this.progress += this.body.take(this.unitHash.subarray(this.progress), HASH_BYTES - this.progress);
-    if (this.progress < HASH_BYTES) {
+    this.progress += this.body.take(this.unitHash.subarray(this.progress), UNIT_HASH_BYTES - this.progress);
+    if (this.progress < UNIT_HASH_BYTES) {
       if (this.body.left === 0) throw this.bodyEnded();
       return;
     }
@@ -622,7 +622,7 @@ export class Applier {
 
   private checkUnit(inPlace: InPlaceTarget): boolean {
     if (!inPlace.stepUnitDigest(this.digest)) return true;
-    const matches = equalBytes(this.digest.subarray(0, HASH_BYTES), this.unitHash);
+    const matches = equalBytes(this.digest.subarray(0, UNIT_HASH_BYTES), this.unitHash);
     this.digest.fill(0);
     if (!matches) throw this.wrongUnit();
     if (this.state !== 'overwriting') {

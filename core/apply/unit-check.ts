@@ -4,7 +4,7 @@
  */
 
 import { equalBytes } from '../bytes.js';
-import { HASH_BYTES } from '../patch/frames.js';
+import { UNIT_HASH_BYTES } from '../patch/unit.js';
 import type { Hasher } from '../ports.js';
 import type { TargetSink } from './target-sink.js';
 
@@ -35,7 +35,7 @@ export class UnitCheck implements TargetSink {
   /** Whether the unit that was just written has this hash. */
   matches(unitHash: Uint8Array): boolean {
     this.hasher.digest(this.digest);
-    return equalBytes(this.digest.subarray(0, HASH_BYTES), unitHash);
+    return equalBytes(this.digest.subarray(0, UNIT_HASH_BYTES), unitHash);
   }
 
   resume(): void {

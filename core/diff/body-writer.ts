@@ -3,9 +3,8 @@
  * them where units end and puts each unit's hash behind it.
  */
 
-import { HASH_BYTES } from '../patch/frames.js';
 import { SEGMENT_COPY } from '../patch/segment.js';
-import { isKeptRun, isUnitEnd } from '../patch/unit.js';
+import { isKeptRun, isUnitEnd, UNIT_HASH_BYTES } from '../patch/unit.js';
 import { ByteBuilder } from './byte-builder.js';
 import type { InPlaceUnits, Spool } from './encode-body.js';
 
@@ -59,7 +58,7 @@ export class BodyWriter {
     hasher.digest(this.digest);
     if (isKeptRun(this.copyStart, this.copySource, this.copyLength, this.units)) return;
     this.endCopy();
-    this.spool.append(this.digest.subarray(0, HASH_BYTES));
+    this.spool.append(this.digest.subarray(0, UNIT_HASH_BYTES));
   }
 
   endCopy(): void {

@@ -7,6 +7,12 @@ import type { PatchHeader } from './header.js';
 
 type Units = Pick<PatchHeader, 'unitBytes' | 'targetSize'>;
 
+/**
+ * A unit's hash, the first bytes of its SHA-256: it is there to notice flash that decays, a chance of 1 in 2^32 not to; who made
+ * the unit's bytes is what frames and signature say, and the target's whole hash has the last word.
+ */
+export const UNIT_HASH_BYTES = 4;
+
 /** Where the unit that holds `targetOffset` begins: source bytes before it are gone by then. 0 where nothing is written over. */
 export function unitStart(targetOffset: number, unitBytes: number): number {
   return unitBytes === 0 ? 0 : targetOffset - (targetOffset % unitBytes);

@@ -9,7 +9,6 @@ import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { NeuralRunner } from '../../core/codec/neural-runner.js';
 import { InvalidPatch } from '../../core/errors.js';
 import { PROFILES } from '../../core/limits.js';
-import { HASH_BYTES } from '../../core/patch/frames.js';
 import type { PatchHeader } from '../../core/patch/header.js';
 import {
   emptySegmentHeader,
@@ -24,6 +23,7 @@ import {
   SEGMENT_STORED,
   type SegmentHeader,
 } from '../../core/patch/segment.js';
+import { UNIT_HASH_BYTES } from '../../core/patch/unit.js';
 import type { ByteSource, Decompressor } from '../../core/ports.js';
 import type { SegmentOps } from './api-types.js';
 import { BodySource } from './frame-chain.js';
@@ -81,7 +81,7 @@ class SegmentReader {
     this.bodyOffset += used;
     const runs =
       segment.kind === SEGMENT_COPY ? [runOf(OP_COPY, targetOffset, segment.targetBytes)] : this.coded(targetOffset);
-    if (isHashBehind(segment, targetOffset, this.header)) this.bodyOffset += HASH_BYTES;
+    if (isHashBehind(segment, targetOffset, this.header)) this.bodyOffset += UNIT_HASH_BYTES;
     return { segment, patchBytes: this.bodyOffset - start, runs };
   }
 
