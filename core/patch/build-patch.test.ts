@@ -13,10 +13,10 @@ import { encodePlain, type Piece } from '../diff/pieces.js';
 import { writePatch } from '../diff/write-patch.js';
 import { PROFILES } from '../limits.js';
 import type { Signer } from '../ports.js';
-import { FrameGeometry, HASH_BYTES } from './frames.js';
+import { FrameGeometry } from './frames.js';
 import { measurePreamble, type PatchHeader, parseHeader } from './header.js';
 import { FLAG_DICTIONARY, SEGMENT_COPY, SEGMENT_NEURAL, SEGMENT_STORED, SEGMENT_ZSTD } from './segment.js';
-import { isKeptRun, isUnitEnd, unitStart } from './unit.js';
+import { isKeptRun, isUnitEnd, UNIT_HASH_BYTES, unitStart } from './unit.js';
 
 /** One segment of a plan; `bytes` is spelled out where a test wants it malformed. */
 export type PlannedSegment =
@@ -161,7 +161,7 @@ function buildBody({ source, target, segments, compress, header, wrongUnit }: Pa
     const start = unitStart(at - 1, units.unitBytes);
     const hash = sha256(target.subarray(start, at));
     if (wrongUnit !== undefined && start === wrongUnit * units.unitBytes) hash[0]! ^= 1;
-    body.append(hash.subarray(0, HASH_BYTES));
+    body.append(hash.subarray(0, UNIT_HASH_BYTES));
   }
   return { body: body.view().slice(), ...most };
 }
