@@ -20,4 +20,18 @@ export const ABLATIONS: readonly Ablation[] = [
       { file: LIMITS, from: MCU_SEGMENTS, to: `frameBytes: 1024, segmentBytes: ${kib * 1024}` },
     ],
   })),
+  {
+    name: 'no priors of a patch (class 0)',
+    edits: [
+      {
+        file: 'core/diff/encode-body.ts',
+        from: 'isTrained ? trainPriors(options) : NO_PRIORS',
+        to: 'isTrained ? NO_PRIORS : NO_PRIORS',
+      },
+    ],
+  },
+  {
+    name: 'no default priors (class 0)',
+    edits: [{ file: 'core/codec/default-priors.ts', from: 'length: TEXT.length / 2', to: 'length: 0' }],
+  },
 ];

@@ -311,7 +311,7 @@ export class Applier {
     return this.unitCheck;
   }
 
-  private createNeural({ decodeClass }: PatchHeader): NeuralRunner {
+  private createNeural({ decodeClass, priors }: PatchHeader): NeuralRunner {
     return new NeuralRunner({
       source: this.source,
       sink: this.sink,
@@ -319,6 +319,7 @@ export class Applier {
       contexts: this.contexts,
       history: this.plain,
       mixedModels: decodeClass === 0 ? null : (this.options.mixedModels ?? null),
+      priors,
     });
   }
 

@@ -1,6 +1,8 @@
 /** What a device accepts of a header it already believes: the semantic limits of SPEC.md's order of checks. */
 
+import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
+import { checkPriors } from '../codec/priors.js';
 import { InvalidPatch } from '../errors.js';
 import { declaredBufferBytes, type PatchHeader } from '../patch/header.js';
 import type { ByteSource } from '../ports.js';
@@ -72,6 +74,7 @@ function checkNeural(header: PatchHeader, { neuralClass, zstd }: Decoders): void
     );
   const state = NEURAL_CONTEXT_BYTES[header.decodeClass]!;
   if (header.contextBytes !== state) throw refused('BAD_HEADER', 'contexts', `${state} bytes`, header.contextBytes);
+  if (header.decodeClass === 0) checkPriors(header.priors, CONTEXT_LAYOUTS[0]!.contexts);
 }
 
 function refused(

@@ -17,7 +17,5 @@ export interface BitCoder {
 /** Two probabilities a context, one quick and one slow to learn; their mean is what counts (research/codec.md). */
 export const QUICK_SHIFT = 4;
 export const SLOW_SHIFT = 7;
-/** One probability a context, on microcontrollers. Between 31 and 65505 of 65536, so never certain in 1/4096. */
-export const SINGLE_SHIFT = 5;
 /** One half, in 1/65536. */
 export const EVEN = 32768;

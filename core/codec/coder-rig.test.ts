@@ -9,7 +9,8 @@ import { CONTEXT_LAYOUTS, type ContextLayout } from './context-layout.js';
 import { ElementModels } from './element-models.js';
 import { createMixedModels } from './mixed-models.js';
 import { type MixedModels, NEURAL_CONTEXT_BYTES } from './neural-runner.js';
-import { RangeDecoder } from './range-decoder.js';
+import { Priors } from './priors.js';
+import { type RangeDecoder, SingleRateDecoder, TwoRateDecoder } from './range-decoder.js';
 
 /** Layouts by decode-cost class, with a name for a test's title. */
 export const CLASSES = [
@@ -17,9 +18,21 @@ export const CLASSES = [
   { name: 'class 1', decodeClass: 1, layout: CONTEXT_LAYOUTS[1]! },
 ] as const;
 
+/** Contexts that know nothing when a segment begins. */
+export const NO_PRIORS = new Priors(new Uint8Array(0), new Uint8Array(0));
+
+/** A coder of each class, over an entry a context and rate. */
+export function rangeEncoder(state: Uint16Array, twoRates: boolean, priors = NO_PRIORS): RangeEncoder {
+  return new RangeEncoder(state, twoRates ? null : priors);
+}
+
+export function rangeDecoder(state: Uint16Array, twoRates: boolean, priors = NO_PRIORS): RangeDecoder {
+  return twoRates ? new TwoRateDecoder(state) : new SingleRateDecoder(state, priors);
+}
+
 /** What `code` encodes, as a payload. */
 export function encodeWith(layout: ContextLayout, code: (coder: BitCoder) => void): Uint8Array {
-  const encoder = new RangeEncoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  const encoder = rangeEncoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
   encoder.begin();
   code(encoder);
   return encoder.finish().slice();
@@ -27,7 +40,7 @@ export function encodeWith(layout: ContextLayout, code: (coder: BitCoder) => voi
 
 /** Any contexts are within these; a model that leaves its own gets an exception, where an array would give undefined. */
 export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder {
-  const decoder = new RangeDecoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  const decoder = rangeDecoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
   decoder.begin(payload);
   return {
     encodes: false,

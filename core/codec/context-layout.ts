@@ -11,22 +11,28 @@ const BYTE_VALUES = 256;
 export const SIZES = 32;
 /** Unary part of a byte's difference. */
 export const UNARY = 14;
-/** Lengths of numbers in bits; longer ones share the last context. */
-export const NUMBER_SIZES = 24;
+/** Columns of words: container bytes are modelled by their place in one. */
+export const WORD_BYTES = 4;
 
+/** Buckets of the expected size of a wide difference, and how many 1/16 powers of two each spans, as a shift. */
+export const EXPECTED = 16;
+export const EXPECTED_SHIFT = 4;
+/** Bucket of a difference of one unit. */
+export const EXPECTED_UNIT = 3;
+/** Bits below a wide difference's leading one that are modelled, and how many numbers of such bits are told apart. */
+export const TOP_BITS = 2;
+export const TOP_SIZES = 16;
+/** Buckets of the expected size of a byte's difference. */
+export const ACTIVITIES = 8;
+
+/** Places are -1 where a class has no such contexts. */
 export interface ContextLayout {
   readonly twoRates: boolean;
-  /** Buckets of the expected size of a wide difference, and how many 1/16 powers of two each spans, as a shift. */
-  readonly expected: number;
-  readonly expectedShift: number;
-  /** Bucket of a difference of one unit. */
-  readonly expectedZero: number;
-  /** Fraction bits below a difference's leading one that are modelled. */
-  readonly topBits: number;
-  readonly activities: number;
   readonly levels: number;
   /** Whether a literal float's fraction is modelled under its exponent. */
   readonly fractionByExponent: boolean;
+  /** Lengths of numbers in bits; longer ones share the last context. */
+  readonly numberSizes: number;
 
   readonly wideZero: number;
   readonly wideSize: number;
@@ -39,7 +45,9 @@ export interface ContextLayout {
   /** Zero flag and sign where a rounding's fraction is known: see rescale.ts. */
   readonly fractionZero: number;
   readonly fractionSign: number;
-  readonly int8Tree: number;
+  /** Of bytes without a base: high halves, by place in a word and what is before; low halves. */
+  readonly byteHigh: number;
+  readonly byteLow: number;
   readonly floatExponent: number;
   readonly floatSign: number;
   readonly floatTop: number;
@@ -48,7 +56,12 @@ export interface ContextLayout {
   readonly opType: number;
   readonly opShifted: number;
   readonly opLength: number;
+  /** Bits below the leading one of short lengths. */
+  readonly opLengthLow: number;
+  readonly opBase: number;
   readonly opShift: number;
+  readonly opShiftSign: number;
+  readonly opShiftLow: number;
   readonly castFrom: number;
   readonly castTo: number;
   readonly castNumbers: number;
@@ -57,7 +70,6 @@ export interface ContextLayout {
   readonly gapSize: number;
   readonly gapTop: number;
   readonly gapsBefore: number;
-  /** -1 where columns are not followed. */
   readonly columns: number;
   /** How many there are. */
   readonly contexts: number;
@@ -65,54 +77,50 @@ export interface ContextLayout {
   readonly bytes: number;
 }
 
-type Choices = Pick<
-  ContextLayout,
-  | 'twoRates'
-  | 'expected'
-  | 'expectedShift'
-  | 'expectedZero'
-  | 'topBits'
-  | 'activities'
-  | 'levels'
-  | 'fractionByExponent'
-  | 'gapsBefore'
->;
+type Choices = Pick<ContextLayout, 'twoRates' | 'levels' | 'fractionByExponent' | 'numberSizes' | 'gapsBefore'>;
 
 function layOut(choices: Choices): ContextLayout {
-  const { expected, topBits, activities, levels, fractionByExponent, gapsBefore, twoRates } = choices;
+  const { levels, fractionByExponent, numberSizes, gapsBefore, twoRates } = choices;
   let contexts = 0;
   const take = (count: number): number => {
     contexts += count;
     return contexts - count;
   };
+  // What mixers do in the other class.
+  const takeSingle = (count: number): number => (twoRates ? -1 : take(count));
   const places = {
-    wideZero: take(expected * 9),
-    wideSize: take(expected * SIZES),
-    wideSign: take(3),
-    wideTop: take(SIZES << topBits),
-    byteZero: take(activities * 9),
+    wideZero: takeSingle(EXPECTED * 9),
+    wideSize: takeSingle(EXPECTED * SIZES),
+    wideSign: takeSingle(3),
+    wideTop: takeSingle(TOP_SIZES << TOP_BITS),
+    byteZero: take(ACTIVITIES * 9),
     byteSign: take(3),
-    byteUnary: take(activities * (UNARY + 1)),
+    byteUnary: take(ACTIVITIES * (UNARY + 1)),
     byteRest: take(8),
-    fractionZero: take((activities * FRACTIONS) / 2),
+    fractionZero: take((ACTIVITIES * FRACTIONS) / 2),
     fractionSign: take(FRACTIONS),
-    int8Tree: take(levels * BYTE_VALUES),
+    byteHigh: takeSingle((2 * WORD_BYTES + 1) * 16),
+    byteLow: takeSingle(BYTE_VALUES),
     floatExponent: take(levels * BYTE_VALUES),
     floatSign: take(1),
     floatTop: take((fractionByExponent ? BYTE_VALUES : 1) * 8),
     floatLow: take(20),
     opKind: take(5 * 4),
-    opType: take(4 * 8),
+    opType: take(3 * 8),
     opShifted: take(4),
-    opLength: take(4 * NUMBER_SIZES),
-    opShift: take(NUMBER_SIZES),
+    opLength: take(3 * numberSizes),
+    opLengthLow: take(3 * 8),
+    opBase: take(4),
+    opShift: take(2 * numberSizes),
+    opShiftSign: take(2),
+    opShiftLow: take(2 * 4),
     castFrom: take(16),
     castTo: take(16),
-    castNumbers: take(3 * NUMBER_SIZES),
+    castNumbers: take(numberSizes),
     opSparse: take(4),
     gapSize: take(gapsBefore << GAP_SIZE_BITS),
     gapTop: take(1 << GAP_SIZE_BITS),
-    columns: twoRates ? take(2 * NUMBER_SIZES) : -1,
+    columns: twoRates ? take(2 * numberSizes) : -1,
   };
   return { ...choices, ...places, contexts, bytes: ((twoRates ? 4 : 2) * contexts + 3) & ~3 };
 }
@@ -121,24 +129,16 @@ function layOut(choices: Choices): ContextLayout {
 export const CONTEXT_LAYOUTS: readonly ContextLayout[] = [
   layOut({
     twoRates: false,
-    expected: 16,
-    expectedShift: 4,
-    expectedZero: 3,
-    topBits: 2,
-    activities: 8,
     levels: 1,
     fractionByExponent: false,
     gapsBefore: 1,
+    numberSizes: 16,
   }),
   layOut({
     twoRates: true,
-    expected: 48,
-    expectedShift: 3,
-    expectedZero: 8,
-    topBits: 3,
-    activities: 16,
     levels: 8,
     fractionByExponent: true,
     gapsBefore: 16,
+    numberSizes: 24,
   }),
 ];

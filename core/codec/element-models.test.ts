@@ -53,7 +53,7 @@ function encode(layout: ContextLayout, runs: readonly Run[]): Uint8Array {
     for (const { type, source, target, columns = 1, column = 0, sparse = false } of runs) {
       models.beginOp(columns, column, sparse);
       const before = target.slice();
-      if (source === null) models.literal(type, target);
+      if (source === null) models.literal(type, target, 0, 0);
       else models.delta(type, source, target);
       assert.deepEqual(target, before, 'encoding leaves the target as it is');
     }
@@ -72,7 +72,7 @@ function decode(layout: ContextLayout, payload: Uint8Array, runs: readonly Run[]
     for (let at = 0; at < out.length; ) {
       const run = out.subarray(at, at + splits[calls++ % splits.length]!);
       // As the microcontroller does it: in place.
-      if (source === null) models.literal(type, run);
+      if (source === null) models.literal(type, run, at, at === 0 ? 0 : out[at - 1]!);
       else if (calls % 2 === 0) models.delta(type, source.subarray(at, at + run.length), run);
       else {
         run.set(source.subarray(at, at + run.length));
@@ -226,13 +226,13 @@ for (const { name, layout } of CLASSES) {
           models.begin();
           for (const { type, source, target } of everything) {
             models.beginOp(3, 1, true);
-            if (source === null) models.literal(type, target.slice());
+            if (source === null) models.literal(type, target.slice(), 0, 0);
             else models.delta(type, source, target.slice());
           }
           current = coder;
           models.begin();
           models.beginOp(run.columns ?? 1, 0, false);
-          if (run.source === null) models.literal(run.type, run.target.slice());
+          if (run.source === null) models.literal(run.type, run.target.slice(), 0, 0);
           else models.delta(run.type, run.source, run.target.slice());
         });
         assert.deepEqual(used, encode(layout, [run]), `type ${run.type}`);

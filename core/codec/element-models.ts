@@ -9,12 +9,24 @@
 
 import { readI32, readU16, writeU16, writeU32 } from '../bytes.js';
 import type { BitCoder } from './bit-coder.js';
-import { type ContextLayout, SIZES, UNARY } from './context-layout.js';
+import { activityOf, ByteDeltaMemory, decodeByteDeltas } from './byte-deltas.js';
+import {
+  type ContextLayout,
+  EXPECTED,
+  EXPECTED_SHIFT,
+  EXPECTED_UNIT,
+  SIZES,
+  TOP_BITS,
+  TOP_SIZES,
+  UNARY,
+  WORD_BYTES,
+} from './context-layout.js';
 import {
   ELEMENT_BFLOAT16,
   ELEMENT_BYTES,
   ELEMENT_FLOAT16,
   ELEMENT_FLOAT32,
+  ELEMENT_INT8,
   fromOrdered16,
   fromOrdered32,
   toOrdered16,
@@ -23,6 +35,7 @@ import {
 import type { LiteralModel } from './literal-model.js';
 import { type NarrowModel, NO_FRACTION } from './narrow-model.js';
 import type { MixedModels } from './neural-runner.js';
+import { SingleRateDecoder } from './range-decoder.js';
 import type { BlockCoder } from './requantise.js';
 import { FRACTIONS } from './rescale.js';
 import { SparseModel } from './sparse-model.js';
@@ -31,6 +44,9 @@ import type { WideModel } from './wide-model.js';
 export class ElementModels implements BlockCoder {
   private readonly coder: BitCoder;
   private readonly layout: ContextLayout;
+  /** The coder, where it is the one that byte-deltas.ts has written out. */
+  private readonly fast: SingleRateDecoder | null;
+  private readonly decodeRest = (): number => this.rest(this.layout.byteRest, 0);
   /** Class 1 alone. */
   private readonly wide: WideModel | null;
   private readonly narrow: NarrowModel | null;
@@ -40,12 +56,7 @@ export class ElementModels implements BlockCoder {
   private lastWide = 0;
   private beforeWide = 0;
   private wideSign = 0;
-  /** Running mean of |difference| of bytes, in 1/16. */
-  private byteSize = 0;
-  private lastByte = 0;
-  private beforeByte = 0;
-  private byteSign = 0;
-  private int8Size = 0;
+  private readonly bytes = new ByteDeltaMemory();
   private isSparse = false;
   private readonly gaps: SparseModel;
   /** Unchanged elements before the next changed one; -1 where the gap is still to be coded. */
@@ -57,6 +68,7 @@ export class ElementModels implements BlockCoder {
     this.narrow = mixed?.narrow ?? null;
     this.literals = mixed?.literals ?? null;
     this.coder = coder;
+    this.fast = coder instanceof SingleRateDecoder ? coder : null;
     this.layout = layout;
     this.gaps = new SparseModel(coder, layout);
   }
@@ -70,11 +82,7 @@ export class ElementModels implements BlockCoder {
     this.lastWide = 0;
     this.beforeWide = 0;
     this.wideSign = 0;
-    this.byteSize = 16;
-    this.lastByte = 0;
-    this.beforeByte = 0;
-    this.byteSign = 0;
-    this.int8Size = 0;
+    this.bytes.begin();
     this.exponentMean = 0;
   }
 
@@ -104,8 +112,10 @@ export class ElementModels implements BlockCoder {
   private dense(type: number, source: Uint8Array, target: Uint8Array): void {
     switch (ELEMENT_BYTES[type]) {
       case 1:
-        for (let i = 0; i < target.length; i++)
-          target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!, NO_FRACTION);
+        if (this.fast !== null) decodeByteDeltas(this.fast, this.layout, this.bytes, source, target, this.decodeRest);
+        else
+          for (let i = 0; i < target.length; i++)
+            target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!, NO_FRACTION);
         return;
       case 2:
         if (this.wide === null) this.delta16(type, source, target);
@@ -191,8 +201,8 @@ export class ElementModels implements BlockCoder {
   /** A difference of 16 or 32 bits to a weight of this exponent. */
   private wideDelta(difference: number, exponent: number): number {
     const { coder, layout } = this;
-    const bucket = ((this.updateSize - 16 * exponent) >> layout.expectedShift) + layout.expectedZero;
-    const expected = Math.max(0, Math.min(layout.expected - 1, bucket));
+    const bucket = ((this.updateSize - 16 * exponent) >> EXPECTED_SHIFT) + EXPECTED_UNIT;
+    const expected = Math.max(0, Math.min(EXPECTED - 1, bucket));
     const around = 3 * this.lastWide + this.beforeWide;
     this.beforeWide = this.lastWide;
     if (coder.bit(layout.wideZero + 9 * expected + around, difference === 0 ? 1 : 0) === 1) {
@@ -206,7 +216,7 @@ export class ElementModels implements BlockCoder {
     const magnitude = difference < 0 ? -difference : difference;
     const size = this.tree(layout.wideSize + SIZES * expected, 5, (31 - Math.clz32(magnitude)) & 31);
     this.updateSize += (16 * (size + 1 + exponent) - this.updateSize) >> 4;
-    this.lastWide = ((16 * size) >> layout.expectedShift) + layout.expectedZero > expected ? 2 : 1;
+    this.lastWide = ((16 * size) >> EXPECTED_SHIFT) + EXPECTED_UNIT > expected ? 2 : 1;
     const below = size === 31 ? magnitude ^ 0x80000000 : magnitude - (size === 31 ? 0 : 1 << size);
     const value = this.mantissa(size, below) + 2 ** size;
     return sign === 1 ? -value | 0 : value | 0;
@@ -214,9 +224,8 @@ export class ElementModels implements BlockCoder {
 
   /** `count` bits below the leading one: the top ones modelled, the rest as they are. */
   private mantissa(count: number, bits: number): number {
-    const { topBits, wideTop } = this.layout;
-    const context = wideTop + (count << topBits);
-    const modelled = Math.min(topBits, count);
+    const context = this.layout.wideTop + (Math.min(count, TOP_SIZES - 1) << TOP_BITS);
+    const modelled = Math.min(TOP_BITS, count);
     const rest = count - modelled;
     const top = this.tree(context, modelled, (bits >>> rest) & ((1 << modelled) - 1));
     if (rest === 0) return top;
@@ -232,14 +241,13 @@ export class ElementModels implements BlockCoder {
   }
 
   private plainByteDelta(difference: number, fraction: number): number {
-    const { coder, layout } = this;
-    const fine = 32 - Math.clz32(this.byteSize) + (this.byteSize > 96 ? 4 : this.byteSize > 48 ? 2 : 0);
-    const activity = Math.min(layout.activities - 1, layout.activities < 16 ? fine >> 1 : fine);
-    const around = 3 * Math.min(2, this.lastByte) + Math.min(2, this.beforeByte);
-    this.beforeByte = this.lastByte;
+    const { coder, layout, bytes } = this;
+    const activity = activityOf(bytes.size);
+    const around = 3 * Math.min(2, bytes.last) + Math.min(2, bytes.before);
+    bytes.before = bytes.last;
     let value = 0;
     let zero = layout.byteZero + 9 * activity + around;
-    let negative = layout.byteSign + this.byteSign;
+    let negative = layout.byteSign + bytes.sign;
     if (fraction !== NO_FRACTION) {
       // As sure below the middle between two roundings as above it.
       zero = layout.fractionZero + (FRACTIONS / 2) * activity + Math.min(fraction, FRACTIONS - 1 - fraction);
@@ -247,7 +255,7 @@ export class ElementModels implements BlockCoder {
     }
     if (coder.bit(zero, difference === 0 ? 1 : 0) === 0) {
       const sign = coder.bit(negative, difference < 0 ? 1 : 0);
-      this.byteSign = 1 + sign;
+      bytes.sign = 1 + sign;
       const magnitude = difference < 0 ? -difference : difference;
       let size = 1;
       while (
@@ -258,8 +266,8 @@ export class ElementModels implements BlockCoder {
       if (size > UNARY) size += this.rest(layout.byteRest, magnitude - size);
       value = sign === 1 ? -size : size;
     }
-    this.lastByte = value < 0 ? -value : value;
-    this.byteSize += (64 * Math.min(64, this.lastByte) - this.byteSize) >> 4;
+    bytes.last = value < 0 ? -value : value;
+    bytes.size += (64 * Math.min(64, bytes.last) - bytes.size) >> 4;
     return value;
   }
 
@@ -270,8 +278,12 @@ export class ElementModels implements BlockCoder {
     return (1 << bits) - 1 + this.coder.direct(bits, value + 1 - (1 << bits));
   }
 
-  /** Elements with nothing to predict them from. */
-  literal(type: number, target: Uint8Array): void {
+  /**
+   * Elements with nothing to predict them from.
+   * @param position of the first in the segment
+   * @param before the byte before it, 0 at the segment's begin
+   */
+  literal(type: number, target: Uint8Array, position: number, before: number): void {
     switch (type) {
       case ELEMENT_FLOAT32:
         for (let i = 0; i < target.length; i += 4) writeU32(target, i, this.float(readI32(target, i), 8, 23));
@@ -285,18 +297,21 @@ export class ElementModels implements BlockCoder {
           writeU16(target, i, this.float(target[i]! | (target[i + 1]! << 8), 8, 7));
         return;
       default:
-        for (let i = 0; i < target.length; i++)
-          target[i] = this.literals === null ? this.int8(target[i]!) : this.literals.byte(type, target[i]!);
+        if (this.literals === null) this.plainBytes(type, target, position, before);
+        else for (let i = 0; i < target.length; i++) target[i] = this.literals.byte(type, target[i]!);
     }
   }
 
-  private int8(value: number): number {
-    const { levels, int8Tree } = this.layout;
-    const level = Math.min(levels - 1, 32 - Math.clz32(this.int8Size >> 5));
-    const coded = this.tree(int8Tree + 256 * level, 8, value);
-    const signed = (coded << 24) >> 24;
-    this.int8Size += ((signed < 0 ? -signed : signed) * 16 - this.int8Size) >> 4;
-    return coded;
+  private plainBytes(type: number, target: Uint8Array, position: number, before: number): void {
+    const { byteHigh, byteLow } = this.layout;
+    for (let i = 0, last = before; i < target.length; i++) {
+      const place = (position + i) % WORD_BYTES;
+      const set = type === ELEMENT_INT8 ? 2 * WORD_BYTES : 2 * place + (last === 0 ? 0 : 1);
+      const value = target[i]!;
+      const high = this.tree(byteHigh + 16 * set, 4, value >> 4);
+      last = (high << 4) | this.tree(byteLow + 16 * high, 4, value & 15);
+      target[i] = last;
+    }
   }
 
   private float(bits: number, exponentBits: number, fractionBits: number): number {

@@ -13,7 +13,7 @@ function cost(type: number, ...ops: readonly Uint8Array[]): number {
     models.begin();
     for (const op of ops) {
       models.beginOp(1, 0, false);
-      models.literal(type, op.slice());
+      models.literal(type, op.slice(), 0, 0);
     }
   }).length;
 }

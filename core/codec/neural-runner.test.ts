@@ -71,6 +71,7 @@ class Device {
       contexts,
       history,
       mixedModels: decodeClass === 0 ? null : createMixedModels,
+      priors: new Uint8Array(0),
     });
   }
 

@@ -11,6 +11,7 @@ import type { BitCoder } from './bit-coder.js';
 import type { ByteModel } from './byte-model.js';
 import { CastOp, NO_SCALES } from './cast-op.js';
 import { CONTEXT_LAYOUTS } from './context-layout.js';
+import { DEFAULT_PRIORS } from './default-priors.js';
 import { ElementModels } from './element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from './elements.js';
 import type { LiteralModel } from './literal-model.js';
@@ -18,7 +19,8 @@ import type { NarrowModel } from './narrow-model.js';
 import { MIXED_MODELS_BYTES } from './neural-sizes.js';
 import { type CodedOp, OpModels } from './op-models.js';
 import type { ByteSink } from './op-runner.js';
-import { RangeDecoder } from './range-decoder.js';
+import { Priors } from './priors.js';
+import { type RangeDecoder, SingleRateDecoder, TwoRateDecoder } from './range-decoder.js';
 import type { WideModel } from './wide-model.js';
 
 /** Most scales that a cast may carry, by decode-cost class. */
@@ -59,6 +61,8 @@ export interface NeuralRunnerOptions {
   readonly history: Uint8Array;
   /** Class 1 alone. */
   readonly mixedModels: MixedModelsFactory | null;
+  /** The header's; class 1 looks at none. */
+  readonly priors: Uint8Array;
 }
 
 export class NeuralRunner {
@@ -66,6 +70,8 @@ export class NeuralRunner {
   private readonly sink: ByteSink;
   private readonly io: Uint8Array;
   private readonly history: Uint8Array;
+  /** What the byte model sees of a segment. */
+  private readonly text: { dictionary: Uint8Array; dictionaryOffset: number; readonly history: Uint8Array };
   private readonly coder: RangeDecoder;
   private readonly ops: OpModels;
   private readonly elements: ElementModels;
@@ -87,18 +93,23 @@ export class NeuralRunner {
   private targetBytes = 0;
   /** Target bytes of the segment written. */
   private position = 0;
+  private last = 0;
   private cursor = 0;
   private opSource = 0;
   private done = 0;
 
-  constructor({ source, sink, io, contexts, history, mixedModels }: NeuralRunnerOptions) {
+  constructor({ source, sink, io, contexts, history, mixedModels, priors }: NeuralRunnerOptions) {
     this.source = source;
     this.sink = sink;
     this.io = io;
     this.history = history;
+    this.text = { dictionary: history.subarray(0, 0), dictionaryOffset: 0, history };
+    invariant(contexts.byteOffset % 4 === 0, 'contexts begin at a multiple of 4');
     const layout = CONTEXT_LAYOUTS[mixedModels === null ? 0 : 1]!;
     const state = new Uint16Array(contexts.buffer, contexts.byteOffset, (layout.twoRates ? 2 : 1) * layout.contexts);
-    this.coder = new RangeDecoder(state, layout.twoRates);
+    this.coder = layout.twoRates
+      ? new TwoRateDecoder(state)
+      : new SingleRateDecoder(state, new Priors(DEFAULT_PRIORS, priors));
     this.ops = new OpModels(this.coder, layout);
     const mixedOffset = contexts.byteOffset + layout.bytes;
     const mixed = mixedModels === null ? null : mixedModels(this.coder, contexts.buffer as ArrayBuffer, mixedOffset);
@@ -120,12 +131,15 @@ export class NeuralRunner {
     this.targetBytes = segment.targetBytes;
     this.cursor = segment.targetOffset;
     this.position = 0;
+    this.last = 0;
     this.done = 0;
     this.op.length = 0;
     this.coder.begin(segment.payload);
     this.ops.begin();
     this.elements.begin();
-    this.bytes?.begin({ ...segment, history: this.history });
+    this.text.dictionary = segment.dictionary;
+    this.text.dictionaryOffset = segment.dictionaryOffset;
+    this.bytes?.begin(this.text);
   }
 
   /** Produces up to `io.length` target bytes; true when the segment is complete. @throws InvalidPatch BAD_OP */
@@ -156,7 +170,7 @@ export class NeuralRunner {
   private literal(target: Uint8Array, run: number): void {
     if (this.op.type === ELEMENT_BYTE && this.bytes !== null)
       this.bytes.code(this.position, run, this.opSource + this.done);
-    else this.elements.literal(this.op.type, target);
+    else this.elements.literal(this.op.type, target, this.position, this.last);
   }
 
   private castRun(left: number): number {
@@ -176,13 +190,15 @@ export class NeuralRunner {
   }
 
   private write(target: Uint8Array): void {
+    // Before the sink may take the bytes for its own.
+    this.last = target[target.length - 1]!;
     this.sink.write(target);
     this.position += target.length;
   }
 
   private nextOp(): void {
     const { op } = this;
-    this.ops.op(op);
+    this.ops.op(op, this.cursor - this.targetOffset - this.position);
     this.done = 0;
     const width = ELEMENT_BYTES[op.type];
     const left = this.targetBytes - this.position;
@@ -197,7 +213,7 @@ export class NeuralRunner {
       if (fault !== null) throw this.bad(fault, `a cast of ${op.length} bytes`);
       sourceBytes = this.cast.sourceBytes(op.length);
       perScale = this.cast.blockElements;
-      this.elements.literal(ELEMENT_FLOAT32, this.scales.subarray(0, this.cast.scaleBytes));
+      this.elements.literal(ELEMENT_FLOAT32, this.scales.subarray(0, this.cast.scaleBytes), 0, 0);
     }
     this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScale);
     this.opSource = this.cursor + op.shift;

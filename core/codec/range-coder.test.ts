@@ -3,10 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { RangeEncoder } from '../diff/range-encoder.js';
 import { noise } from '../patch/build-patch.test.js';
 import type { BitCoder } from './bit-coder.js';
-import { RangeDecoder } from './range-decoder.js';
+import { rangeDecoder, rangeEncoder } from './coder-rig.test.js';
 
 const CONTEXTS = 7;
 
@@ -32,14 +31,14 @@ const codedBy = (step: Step): number => (step.kind === 'direct' ? step.value : s
 const stateOf = (twoRates: boolean): Uint16Array => new Uint16Array((twoRates ? 2 : 1) * CONTEXTS);
 
 function encode(steps: readonly Step[], twoRates: boolean): Uint8Array {
-  const encoder = new RangeEncoder(stateOf(twoRates), twoRates);
+  const encoder = rangeEncoder(stateOf(twoRates), twoRates);
   encoder.begin();
   for (const step of steps) assert.equal(run(encoder, step, true), codedBy(step));
   return encoder.finish().slice();
 }
 
 function decode(payload: Uint8Array, steps: readonly Step[], twoRates: boolean): number[] {
-  const decoder = new RangeDecoder(stateOf(twoRates), twoRates);
+  const decoder = rangeDecoder(stateOf(twoRates), twoRates);
   decoder.begin(payload);
   return steps.map((step) => run(decoder, step, false));
 }
@@ -126,8 +125,8 @@ for (const [name, twoRates] of [
     });
 
     test('a payload starts afresh: what was coded before it does not matter', () => {
-      const encoder = new RangeEncoder(stateOf(twoRates), twoRates);
-      const decoder = new RangeDecoder(stateOf(twoRates), twoRates);
+      const encoder = rangeEncoder(stateOf(twoRates), twoRates);
+      const decoder = rangeDecoder(stateOf(twoRates), twoRates);
       const steps = [...noise(500, 6)].map(
         (byte): Step => ({ kind: 'bit', context: byte % CONTEXTS, bit: byte > 99 ? 1 : 0 }),
       );
@@ -175,7 +174,7 @@ for (const [name, twoRates] of [
 
     test('whatever is decoded, probabilities stay away from certainty', () => {
       const state = stateOf(twoRates);
-      const decoder = new RangeDecoder(state, twoRates);
+      const decoder = rangeDecoder(state, twoRates);
       for (const fill of [0x00, 0xff, 0x5a]) {
         decoder.begin(new Uint8Array(50_000).fill(fill));
         for (let i = 0; i < 100_000; i++) decoder.bit(i % CONTEXTS);

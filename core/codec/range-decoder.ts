@@ -7,34 +7,27 @@
  * garbage, which the target's hash refuses.
  */
 
-import { type BitCoder, EVEN, QUICK_SHIFT, SINGLE_SHIFT, SLOW_SHIFT } from './bit-coder.js';
+import { type BitCoder, EVEN, QUICK_SHIFT, SLOW_SHIFT } from './bit-coder.js';
+import { grown, LEAST, MOST } from './context-state.js';
+import type { Priors } from './priors.js';
 
-const TOP = 1 << 22;
+/** The range is kept at this or above. */
+export const TOP = 1 << 22;
 
-export class RangeDecoder implements BitCoder {
+/** What both ways of keeping probabilities share. */
+export abstract class RangeDecoder implements BitCoder {
   readonly encodes = false;
-  /** Probability that the bit is 0, in 1/65536, by context; with one rate both are the same array. */
-  private readonly quick: Uint16Array;
-  private readonly slow: Uint16Array;
-  private readonly twoRates: boolean;
+  // Open to loops that have the decoder's bit written out (byte-deltas.ts).
+  range = 0;
+  code = 0;
   private bytes: Uint8Array = new Uint8Array(0);
   private position = 0;
-  private range = 0;
-  private code = 0;
   /** The byte whose last two bits are still to come: 30 bits are no whole number of bytes. */
   private last = 0;
 
-  /** @param state two bytes a context and rate */
-  constructor(state: Uint16Array, twoRates: boolean) {
-    this.twoRates = twoRates;
-    this.quick = twoRates ? state.subarray(0, state.length >> 1) : state;
-    this.slow = twoRates ? state.subarray(state.length >> 1) : state;
-  }
-
   /** Starts a payload with fresh contexts. */
   begin(bytes: Uint8Array): void {
-    this.quick.fill(EVEN);
-    this.slow.fill(EVEN);
+    this.startContexts();
     this.bytes = bytes;
     this.position = 0;
     this.range = 0x3fffffff;
@@ -43,55 +36,9 @@ export class RangeDecoder implements BitCoder {
     this.code |= this.last >>> 2;
   }
 
-  private read(): number {
-    return this.position < this.bytes.length ? this.bytes[this.position++]! : 0;
-  }
+  protected abstract startContexts(): void;
 
-  /** Eight more bits of the payload, two bits behind its bytes. */
-  private next(): number {
-    const byte = this.read();
-    const digit = ((this.last << 6) & 0xff) | (byte >>> 2);
-    this.last = byte;
-    return digit;
-  }
-
-  bit(context: number): number {
-    if (!this.twoRates) return this.singleBit(context);
-    const quick = this.quick[context]!;
-    const slow = this.slow[context]!;
-    const bound = (this.range >>> 12) * ((quick + slow) >>> 5);
-    let bit = 0;
-    if (this.code < bound) {
-      this.range = bound;
-      this.quick[context] = quick + ((65536 - quick) >>> QUICK_SHIFT);
-      this.slow[context] = slow + ((65536 - slow) >>> SLOW_SHIFT);
-    } else {
-      this.code -= bound;
-      this.range -= bound;
-      this.quick[context] = quick - (quick >>> QUICK_SHIFT);
-      this.slow[context] = slow - (slow >>> SLOW_SHIFT);
-      bit = 1;
-    }
-    if (this.range < TOP) this.renormalise();
-    return bit;
-  }
-
-  private singleBit(context: number): number {
-    const p = this.quick[context]!;
-    const bound = (this.range >>> 12) * (p >>> 4);
-    let bit = 0;
-    if (this.code < bound) {
-      this.range = bound;
-      this.quick[context] = p + ((65536 - p) >>> SINGLE_SHIFT);
-    } else {
-      this.code -= bound;
-      this.range -= bound;
-      this.quick[context] = p - (p >>> SINGLE_SHIFT);
-      bit = 1;
-    }
-    if (this.range < TOP) this.renormalise();
-    return bit;
-  }
+  abstract bit(context: number): number;
 
   mixed(zero: number): number {
     const bound = (this.range >>> 12) * zero;
@@ -118,10 +65,103 @@ export class RangeDecoder implements BitCoder {
     return value;
   }
 
-  private renormalise(): void {
+  renormalise(): void {
     do {
       this.code = (this.code << 8) | this.next();
       this.range <<= 8;
     } while (this.range < TOP);
+  }
+
+  private read(): number {
+    return this.position < this.bytes.length ? this.bytes[this.position++]! : 0;
+  }
+
+  /** Eight more bits of the payload, two bits behind its bytes. */
+  private next(): number {
+    const byte = this.read();
+    const digit = ((this.last << 6) & 0xff) | (byte >>> 2);
+    this.last = byte;
+    return digit;
+  }
+}
+
+/** Gateways: two probabilities a context, which start even. */
+export class TwoRateDecoder extends RangeDecoder {
+  /** That the bit is 0, in 1/65536, by context. */
+  private readonly quick: Uint16Array;
+  private readonly slow: Uint16Array;
+
+  /** @param state two entries a context */
+  constructor(state: Uint16Array) {
+    super();
+    this.quick = state.subarray(0, state.length >> 1);
+    this.slow = state.subarray(state.length >> 1);
+  }
+
+  protected override startContexts(): void {
+    this.quick.fill(EVEN);
+    this.slow.fill(EVEN);
+  }
+
+  override bit(context: number): number {
+    const quick = this.quick[context]!;
+    const slow = this.slow[context]!;
+    const bound = (this.range >>> 12) * ((quick + slow) >>> 5);
+    let bit = 0;
+    if (this.code < bound) {
+      this.range = bound;
+      this.quick[context] = quick + ((65536 - quick) >>> QUICK_SHIFT);
+      this.slow[context] = slow + ((65536 - slow) >>> SLOW_SHIFT);
+    } else {
+      this.code -= bound;
+      this.range -= bound;
+      this.quick[context] = quick - (quick >>> QUICK_SHIFT);
+      this.slow[context] = slow - (slow >>> SLOW_SHIFT);
+      bit = 1;
+    }
+    if (this.range < TOP) this.renormalise();
+    return bit;
+  }
+}
+
+/** Microcontrollers: contexts as context-state.ts has them, from priors on. */
+export class SingleRateDecoder extends RangeDecoder {
+  readonly state: Uint16Array;
+  /** How settled contexts move: `settled` of context-state.ts, written out in `bit`. */
+  readonly shift: number;
+  readonly upFrom: number;
+  readonly downFrom: number;
+  private readonly priors: Priors;
+
+  /** @param state an entry a context */
+  constructor(state: Uint16Array, priors: Priors) {
+    super();
+    this.state = state;
+    this.priors = priors;
+    const round = (2 << priors.shift) - 1;
+    this.shift = priors.shift + 1;
+    this.upFrom = MOST + round;
+    this.downFrom = round - LEAST;
+  }
+
+  protected override startContexts(): void {
+    this.priors.fill(this.state);
+  }
+
+  override bit(context: number): number {
+    const { state } = this;
+    const p = state[context]!;
+    const bound = (this.range >>> 12) * (p >>> 4);
+    if (this.code < bound) {
+      this.range = bound;
+      state[context] = (p & 1) === 1 ? grown(p, 0) : p + (((this.upFrom - p) >> this.shift) << 1);
+      if (bound < TOP) this.renormalise();
+      return 0;
+    }
+    this.code -= bound;
+    this.range -= bound;
+    state[context] = (p & 1) === 1 ? grown(p, 1) : p - (((p + this.downFrom) >> this.shift) << 1);
+    if (this.range < TOP) this.renormalise();
+    return 1;
   }
 }

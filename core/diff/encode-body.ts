@@ -3,6 +3,7 @@
  * in memory is one segment, the source's index and the dictionary, whatever the sizes of the files.
  */
 
+import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
 import { ELEMENT_BYTE } from '../codec/elements.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { MallornError } from '../errors.js';
@@ -12,6 +13,7 @@ import {
   FLAG_DICTIONARY,
   FLAG_TO_GRID,
   FLAG_WHOLE_SOURCE,
+  mostDictionaryBytes,
   OP_COPY,
   OP_LITERAL,
   SEGMENT_NEURAL,
@@ -28,6 +30,7 @@ import { mergePieces, type Piece, PlainEncoder, type ReadSource } from './pieces
 import { type Segment, SegmentPlanner } from './plan-segment.js';
 import { SourceIndex } from './source-index.js';
 import { SourceReader } from './source-reader.js';
+import { defaultPriors, PriorTrainer } from './train-priors.js';
 
 /** Where the body is kept until its length and hashes are known: a temporary file, or memory. */
 export interface Spool {
@@ -77,6 +80,7 @@ export interface EncodedBody {
   readonly dictionaryBytes: number;
   readonly tensorsModified: number;
   readonly tensorsUnchanged: number;
+  readonly priors: Uint8Array;
 }
 
 interface Candidate {
@@ -103,11 +107,45 @@ const WORTH_A_TRY = 1.25;
 const FEW_LITERAL_BYTES = 128 << 10;
 const MUCH_MORE = 4;
 
+const NO_PRIORS = new Uint8Array(0);
 const NO_DICTIONARY: Dictionary = { offset: 0, bytes: new Uint8Array(0) };
 
+/** Segments that priors are learnt from; of larger targets, so many at even distances. */
+const TRAINED_SEGMENTS = 256;
+
 export function encodeBody(options: EncodeOptions): EncodedBody {
-  return new BodyEncoder(options).run();
+  const isTrained = options.neural === true && decodeClassOf(options.profile) === 0;
+  const priors = isTrained ? trainPriors(options) : NO_PRIORS;
+  return new BodyEncoder(options, priors, null).run(1);
 }
+
+/** Encodes once for what the contexts see. */
+function trainPriors(options: EncodeOptions): Uint8Array {
+  const scale = Math.max(1, Math.ceil(options.target.size / PROFILES[options.profile].segmentBytes / TRAINED_SEGMENTS));
+  const trainer = measureContexts(options, scale);
+  return trainer.train(defaultPriors(), scale);
+}
+
+/** What the contexts of class 0 see in every `stride`th segment. */
+export function measureContexts(options: EncodeOptions, stride: number): PriorTrainer {
+  const { onProgress } = options;
+  const trainer = new PriorTrainer(CONTEXT_LAYOUTS[0]!.contexts);
+  const toAbort = onProgress === undefined ? {} : { onProgress: () => onProgress(0) };
+  new BodyEncoder({ ...options, ...toAbort, spool: nowhere, inPlace: null }, NO_PRIORS, trainer).run(stride);
+  return trainer;
+}
+
+/** By profile: only those with room for a dictionary have it for the byte model. */
+function decodeClassOf(profile: Profile): number {
+  return PROFILES[profile].dictionaryBytes > 0 ? 1 : 0;
+}
+
+/** Where the body of a pass goes that is only looked at. */
+const nowhere: Spool = {
+  size: 0,
+  append: () => {},
+  read: () => {},
+};
 
 class BodyEncoder {
   private readonly options: EncodeOptions;
@@ -120,6 +158,10 @@ class BodyEncoder {
   private readonly kept = new ByteBuilder();
   private readonly neural: NeuralEncoder | null;
   private readonly decodeClass: number;
+  private readonly priors: Uint8Array;
+  private readonly trainer: PriorTrainer | null;
+  /** Of `best`, where it is neural and there is a trainer. */
+  private trace = new Uint32Array(0);
   private sourceBytes = new Uint8Array(0);
   private dictionary: Dictionary = NO_DICTIONARY;
   private packedBytes = 0;
@@ -128,12 +170,15 @@ class BodyEncoder {
   private readonly unitBytes: number;
   private readonly writer: BodyWriter;
 
-  constructor(options: EncodeOptions) {
+  /** @param trainer is told what the contexts see */
+  constructor(options: EncodeOptions, priors: Uint8Array, trainer: PriorTrainer | null) {
     this.options = options;
+    this.priors = priors;
+    this.trainer = trainer;
     const { source, targetLayout, bases, scaleBases = [] } = options;
     const useNeural = options.neural === true;
-    this.decodeClass = useNeural && PROFILES[options.profile].dictionaryBytes > 0 ? 1 : 0;
-    this.neural = useNeural ? new NeuralEncoder(this.decodeClass) : null;
+    this.decodeClass = useNeural ? decodeClassOf(options.profile) : 0;
+    this.neural = useNeural ? new NeuralEncoder(this.decodeClass, priors, trainer !== null) : null;
     const { spool, target, inPlace = null } = options;
     this.writer = new BodyWriter({ spool, targetSize: target.size, inPlace });
     this.unitBytes = inPlace?.unitBytes ?? 0;
@@ -149,11 +194,12 @@ class BodyEncoder {
     });
   }
 
-  run(): EncodedBody {
+  /** @param stride every how manieth segment is encoded: 1 for all */
+  run(stride: number): EncodedBody {
     const { target, profile, onProgress } = this.options;
     const { segmentBytes } = PROFILES[profile];
     const buffer = new Uint8Array(Math.min(segmentBytes, target.size));
-    for (let start = 0; start < target.size; start += segmentBytes) {
+    for (let start = 0; start < target.size; start += stride * segmentBytes) {
       const bytes = buffer.subarray(0, Math.min(segmentBytes, target.size - start));
       target.read(start, bytes);
       this.encodeSegment({ start, bytes, floor: unitStart(start, this.unitBytes) });
@@ -165,9 +211,9 @@ class BodyEncoder {
   }
 
   private declared(): Omit<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
-    const { packedBytes, plainBytes, dictionaryBytes, decodeClass, unitBytes } = this;
+    const { packedBytes, plainBytes, dictionaryBytes, decodeClass, unitBytes, priors } = this;
     const contextBytes = this.neural === null ? 0 : NEURAL_CONTEXT_BYTES[decodeClass]!;
-    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes, unitBytes };
+    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes, unitBytes, priors };
   }
 
   private tensorCounts(): Pick<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
@@ -195,6 +241,7 @@ class BodyEncoder {
     if (this.neural !== null) {
       for (const plan of promisingPlans(plans, costs)) this.offerNeural(this.neural, plan, segment);
     }
+    if (this.trainer !== null && this.best!.kind === SEGMENT_NEURAL) this.trainer.add(this.trace);
     this.write(this.best!);
   }
 
@@ -229,6 +276,7 @@ class BodyEncoder {
     const coded = neural.encode(pieces, segment.bytes, segment.start, this.readSource, this.dictionary);
     // The format knows no empty payload; a zero byte says the same.
     const payload = coded.length === 0 ? new Uint8Array(1) : coded;
+    const before = this.best;
     this.offer({
       kind: SEGMENT_NEURAL,
       header: this.codedHeader(SEGMENT_NEURAL, segment, 0, payload.length, this.dictionary),
@@ -236,6 +284,7 @@ class BodyEncoder {
       plainBytes: this.decodeClass === 0 ? 0 : segment.bytes.length,
       dictionaryBytes: this.dictionary.bytes.length,
     });
+    if (this.trainer !== null && this.best !== before) this.trace = neural.trace.slice();
   }
 
   /** Keeps a copy of the candidate if it is smaller than all before. Of equals the first, so that the order decides. */
@@ -279,7 +328,10 @@ class BodyEncoder {
   /** The source bytes around where the segment's counterpart lies; the whole source, or what is left of it, where it fits. */
   private chooseDictionary(segment: Segment): void {
     const { source, profile } = this.options;
-    const most = PROFILES[profile].dictionaryBytes;
+    const most = Math.min(
+      PROFILES[profile].dictionaryBytes,
+      this.neural === null ? Number.POSITIVE_INFINITY : mostDictionaryBytes(segment.bytes.length),
+    );
     if (source === null || most === 0) return;
     const left = Math.max(0, source.size - segment.floor);
     const length = Math.min(left, source.size < LARGE_BYTES ? most : Math.min(most, LARGE_DICTIONARY_BYTES));

@@ -87,7 +87,6 @@ function roundTrip(source: Model, target: Model, profile: Profile): number {
       createdAt: null,
       family: '',
       deviceClass: '',
-      priors: new Uint8Array(0),
     },
     spool,
     signer: null,

@@ -3,15 +3,19 @@
 import type { ByteModel } from '../codec/byte-model.js';
 import { NO_SCALES } from '../codec/cast-op.js';
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
+import { DEFAULT_PRIORS } from '../codec/default-priors.js';
 import { ElementModels } from '../codec/element-models.js';
 import { ELEMENT_BYTE, ELEMENT_BYTES, ELEMENT_FLOAT32 } from '../codec/elements.js';
 import { createMixedModels } from '../codec/mixed-models.js';
 import { NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { type CodedOp, OpModels } from '../codec/op-models.js';
+import { Priors } from '../codec/priors.js';
+import { invariant } from '../errors.js';
 import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import { castTypesOf, codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
 import { type Piece, type ReadSource, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
+import { TracedEncoder } from './traced-encoder.js';
 
 /** Gaps between changed elements are coded where at most one element in so many changed. */
 const SPARSE_SHARE = 32;
@@ -27,18 +31,28 @@ export class NeuralEncoder {
   private readonly elements: ElementModels;
   private readonly bytes: ByteModel | null;
 
-  /** @param decodeClass 0 for microcontrollers, 1 with the byte model */
-  constructor(decodeClass: number) {
+  /**
+   * @param decodeClass 0 for microcontrollers, 1 with the byte model
+   * @param priors the header's
+   * @param traced whether `trace` is wanted, in class 0
+   */
+  constructor(decodeClass: number, priors: Uint8Array = new Uint8Array(0), traced = false) {
     const layout = CONTEXT_LAYOUTS[decodeClass]!;
     const memory = new ArrayBuffer(NEURAL_CONTEXT_BYTES[decodeClass]!);
-    this.coder = new RangeEncoder(
+    this.coder = new (traced ? TracedEncoder : RangeEncoder)(
       new Uint16Array(memory, 0, (layout.twoRates ? 2 : 1) * layout.contexts),
-      layout.twoRates,
+      layout.twoRates ? null : new Priors(DEFAULT_PRIORS, priors),
     );
     this.ops = new OpModels(this.coder, layout);
     const mixed = decodeClass === 0 ? null : createMixedModels(this.coder, memory, layout.bytes);
     this.bytes = mixed?.bytes ?? null;
     this.elements = new ElementModels(this.coder, layout, mixed);
+  }
+
+  /** Bits and contexts of the latest payload, for PriorTrainer; a view, valid until the next call. */
+  get trace(): Uint32Array {
+    invariant(this.coder instanceof TracedEncoder, 'a trace was asked for');
+    return this.coder.trace;
   }
 
   /** The payload; a view, valid until the next call. `pieces` are merged and cover `target`. */
@@ -60,25 +74,26 @@ export class NeuralEncoder {
       const predicted = predict(piece, readSource);
       const op = codedOp(piece, cursor);
       if (predicted !== null) op.sparse = isSparse(piece.type, predicted.bytes, bytes) ? 1 : 0;
-      this.ops.op(op);
+      this.ops.op(op, cursor - targetOffset - at);
       this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScaleOf(piece.cast));
-      if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes);
+      if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes, 0, 0);
       if (piece.cast !== undefined && isRequantised(piece.cast))
         codeBlocks(piece, piece.cast, readSource(piece.source, sourceBytesOf(piece)), bytes, this.elements);
-      else this.piece(piece, bytes, predicted, at, cursor + op.shift);
+      else this.piece(piece, target, predicted, at, cursor + op.shift);
       cursor += op.shift + sourceBytesOf(piece);
       at += piece.length;
     }
     return this.coder.finish();
   }
 
-  private piece(piece: Piece, target: Uint8Array, predicted: Predicted | null, at: number, source: number): void {
+  private piece(piece: Piece, segment: Uint8Array, predicted: Predicted | null, at: number, source: number): void {
     if (piece.kind === OP_COPY) return;
+    const target = segment.subarray(at, at + piece.length);
     if (predicted !== null && predicted.fractions !== null)
       this.elements.rescaled(piece.type, predicted.bytes, predicted.fractions, target);
     else if (predicted !== null) this.elements.delta(piece.type, predicted.bytes, target);
     else if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
-    else this.elements.literal(piece.type, target);
+    else this.elements.literal(piece.type, target, at, at === 0 ? 0 : segment[at - 1]!);
   }
 }
 

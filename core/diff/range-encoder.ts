@@ -1,6 +1,8 @@
 /** The other half of core/codec/range-decoder.ts: same probabilities, same 30-bit range, carries resolved before bytes leave. */
 
-import { type BitCoder, EVEN, QUICK_SHIFT, SINGLE_SHIFT, SLOW_SHIFT } from '../codec/bit-coder.js';
+import { type BitCoder, EVEN, QUICK_SHIFT, SLOW_SHIFT } from '../codec/bit-coder.js';
+import { grown, settled } from '../codec/context-state.js';
+import type { Priors } from '../codec/priors.js';
 import { ByteBuilder } from './byte-builder.js';
 
 const TOP = 1 << 22;
@@ -10,7 +12,7 @@ export class RangeEncoder implements BitCoder {
   readonly encodes = true;
   private readonly quick: Uint16Array;
   private readonly slow: Uint16Array;
-  private readonly twoRates: boolean;
+  private readonly priors: Priors | null;
   private readonly out = new ByteBuilder(1024);
   private low = 0;
   private range = 0;
@@ -19,15 +21,18 @@ export class RangeEncoder implements BitCoder {
   private pending = 0;
   private started = false;
 
-  constructor(state: Uint16Array, twoRates: boolean) {
-    this.twoRates = twoRates;
-    this.quick = twoRates ? state.subarray(0, state.length >> 1) : state;
-    this.slow = twoRates ? state.subarray(state.length >> 1) : state;
+  /** As RangeDecoder's. */
+  constructor(state: Uint16Array, priors: Priors | null) {
+    this.priors = priors;
+    this.quick = priors === null ? state.subarray(0, state.length >> 1) : state;
+    this.slow = priors === null ? state.subarray(state.length >> 1) : state;
   }
 
   begin(): void {
-    this.quick.fill(EVEN);
-    this.slow.fill(EVEN);
+    if (this.priors === null) {
+      this.quick.fill(EVEN);
+      this.slow.fill(EVEN);
+    } else this.priors.fill(this.quick);
     this.out.clear();
     this.low = 0;
     this.range = 0x3fffffff;
@@ -37,7 +42,7 @@ export class RangeEncoder implements BitCoder {
   }
 
   bit(context: number, bit: number): number {
-    if (!this.twoRates) return this.singleBit(context, bit);
+    if (this.priors !== null) return this.singleBit(this.priors.shift, context, bit);
     const quick = this.quick[context]!;
     const slow = this.slow[context]!;
     this.split((this.range >>> 12) * ((quick + slow) >>> 5), bit);
@@ -51,10 +56,10 @@ export class RangeEncoder implements BitCoder {
     return bit;
   }
 
-  private singleBit(context: number, bit: number): number {
+  private singleBit(shift: number, context: number, bit: number): number {
     const p = this.quick[context]!;
     this.split((this.range >>> 12) * (p >>> 4), bit);
-    this.quick[context] = bit === 0 ? p + ((65536 - p) >>> SINGLE_SHIFT) : p - (p >>> SINGLE_SHIFT);
+    this.quick[context] = (p & 1) === 1 ? grown(p, bit) : settled(p, bit, shift);
     return bit;
   }
 

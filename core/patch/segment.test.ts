@@ -211,3 +211,21 @@ test('the builder of these tests writes varints of every length in their shortes
     }
   }
 });
+
+test('a neural segment of a few bytes cannot have a long dictionary, which takes long to look through', () => {
+  const patch: PatchHeader = { ...parsed, codec: 'neural', decodeClass: 1, sourceSize: 1e6, dictionaryBytes: 1e6 };
+  const segment = (targetBytes: number, dictionaryBytes: number): Uint8Array => {
+    const bytes = new ByteBuilder(32);
+    bytes.byte(3 | 8);
+    for (const field of [targetBytes, 1, dictionaryBytes]) bytes.unsigned(field);
+    bytes.signed(-START);
+    return bytes.view();
+  };
+  for (const targetBytes of [1, 1000]) {
+    const most = 65536 + 64 * targetBytes;
+    const bytes = segment(targetBytes, most);
+    assert.equal(read(bytes, bytes.length, patch).segment.dictionaryBytes, most);
+    const longer = segment(targetBytes, most + 1);
+    assert.throws(() => read(longer, longer.length, patch), /dictionary of a neural segment up to/);
+  }
+});

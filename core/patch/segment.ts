@@ -143,7 +143,16 @@ function checkSegment(segment: SegmentHeader, targetOffset: number, patch: Patch
   if (segment.dictionaryBytes > patch.dictionaryBytes) {
     throw bad(targetOffset, `dictionary up to ${patch.dictionaryBytes}`, segment.dictionaryBytes);
   }
+  if (isNeural && segment.dictionaryBytes > mostDictionaryBytes(segment.targetBytes)) {
+    const most = mostDictionaryBytes(segment.targetBytes);
+    throw bad(targetOffset, `dictionary of a neural segment up to ${most}`, segment.dictionaryBytes);
+  }
   checkRange('dictionary', segment.dictionaryOffset, segment.dictionaryBytes, targetOffset, patch);
+}
+
+/** Of a neural segment: looking through 4 MiB takes a quarter of a second, which a segment of a few bytes must not cost. */
+export function mostDictionaryBytes(targetBytes: number): number {
+  return 65536 + 64 * targetBytes;
 }
 
 function checkRange(what: string, start: number, length: number, targetOffset: number, patch: PatchHeader): void {

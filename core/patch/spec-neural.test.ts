@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CONTEXT_LAYOUTS, NUMBER_SIZES, SIZES, UNARY } from '../codec/context-layout.js';
+import { CONTEXT_LAYOUTS, SIZES, TOP_BITS, TOP_SIZES, UNARY } from '../codec/context-layout.js';
+import { DEFAULT_PRIORS } from '../codec/default-priors.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import * as sizes from '../codec/neural-sizes.js';
 import { GAP_SIZE_BITS } from '../codec/sparse-model.js';
@@ -29,19 +30,25 @@ test('every context it names is laid out', () => {
   for (const name of names.filter((one) => !/^[0-9a-f]{8}$/.test(one))) assert.ok(places.has(name), name);
 });
 
+test('the default priors', () => {
+  const hex = /^```priors\n([\s\S]*?)```/m.exec(section)?.[1] ?? assert.fail('a block of them');
+  assert.equal(hex.replace(/\s/g, ''), Buffer.from(DEFAULT_PRIORS).toString('hex'));
+});
+
 test('numbers that it spells out', () => {
   const { wideSize, wideZero, byteUnary, byteZero } = CONTEXT_LAYOUTS[0]!;
   // Class 0: buckets of differences, and how far apart their contexts lie.
   assert.deepEqual([(wideSize - wideZero) / 9, SIZES], [16, 32]);
   assert.deepEqual([(byteUnary - byteZero - 3) / 9, UNARY + 1], [8, 15]);
   assert.deepEqual(
-    CONTEXT_LAYOUTS.map(({ levels, topBits, gapsBefore }) => [levels, topBits, gapsBefore]),
+    CONTEXT_LAYOUTS.map(({ levels, numberSizes, gapsBefore }) => [levels, numberSizes, gapsBefore]),
     [
-      [1, 2, 1],
-      [8, 3, 16],
+      [1, 16, 1],
+      [8, 24, 16],
     ],
   );
-  assert.deepEqual([NUMBER_SIZES, GAP_SIZE_BITS, MAX_NEURAL_SCALES], [24, 5, [32, 4096]]);
+  assert.deepEqual([TOP_BITS, TOP_SIZES], [2, 16]);
+  assert.deepEqual([GAP_SIZE_BITS, MAX_NEURAL_SCALES], [5, [32, 4096]]);
   const { WIDE_BUCKETS, WIDE_NODES, WIDE_TOP_BITS, WIDE_SIGN_MAPS, WIDE_TOP_MAPS, WIDE_SIGN_STATES, WIDE_COLUMNS } =
     sizes;
   assert.deepEqual(

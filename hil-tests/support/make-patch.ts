@@ -91,7 +91,6 @@ export function makePatch(
       createdAt: null,
       family: options.family ?? '',
       deviceClass: options.deviceClass ?? '',
-      priors: new Uint8Array(0),
     },
     spool,
     signer: options.signer ?? (privateKey === undefined ? null : new NodeSigner(privateKey)),

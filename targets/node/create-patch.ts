@@ -86,7 +86,6 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
         targetSize: target.size,
         sourceHash,
         targetHash,
-        priors: new Uint8Array(0),
       },
       spool,
       signer: args.privateKey === null ? null : new NodeSigner(args.privateKey),

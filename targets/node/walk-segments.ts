@@ -66,6 +66,10 @@ class SegmentReader {
   private readonly segment: SegmentHeader = emptySegmentHeader();
   private readonly cast = new CastOp();
   private bodyOffset = 0;
+  /** One for all neural segments: class 1 holds megabytes. */
+  private runner: NeuralRunner | null = null;
+  /** Where the runner is in the target. */
+  private decoded = 0;
 
   constructor(body: BodySource, header: PatchHeader, source: ByteSource | null) {
     this.body = body;
@@ -109,33 +113,40 @@ class SegmentReader {
 
   /** The ops of a neural segment only come out as it is decoded. */
   private neural(payload: Uint8Array, source: ByteSource, targetOffset: number): TargetRun[] {
-    const { segment, header } = this;
+    const { segment } = this;
     const dictionary = new Uint8Array(segment.dictionaryBytes);
     source.read(segment.dictionaryOffset, dictionary);
-    let at = targetOffset;
-    const runner = new NeuralRunner({
+    this.runner ??= this.createRunner(source);
+    this.decoded = targetOffset;
+    this.runner.begin({ ...segment, payload, targetOffset, dictionary });
+    const runs: TargetRun[] = [];
+    let opEnd = targetOffset;
+    for (let complete = false; !complete; ) {
+      const start = this.decoded;
+      complete = this.runner.step();
+      if (start < opEnd) continue;
+      const { kind, length } = this.runner.current;
+      opEnd = start + length;
+      runs.push(runOf(kind, start, length));
+    }
+    return runs;
+  }
+
+  private createRunner(source: ByteSource): NeuralRunner {
+    const { header } = this;
+    return new NeuralRunner({
       source,
       sink: {
         write: (bytes) => {
-          at += bytes.length;
+          this.decoded += bytes.length;
         },
       },
       io: new Uint8Array(PROFILES[header.profile].ioBytes),
       contexts: new Uint8Array(header.contextBytes),
       history: new Uint8Array(header.plainBytes),
       mixedModels: header.decodeClass === 0 ? null : createMixedModels,
+      priors: header.priors,
     });
-    runner.begin({ ...segment, payload, targetOffset, dictionary });
-    const runs: TargetRun[] = [];
-    let opEnd = targetOffset;
-    for (let complete = false; !complete; ) {
-      const start = at;
-      complete = runner.step();
-      if (start < opEnd) continue;
-      opEnd = start + runner.current.length;
-      runs.push(runOf(runner.current.kind, start, runner.current.length));
-    }
-    return runs;
   }
 
   /** No ops at all mean one literal. */
