@@ -94,7 +94,8 @@ export class IntervalOdds {
 
   private survivals(edge: number, out: Float64Array): void {
     const { means, inverses, side } = this;
-    for (let i = 0; i < this.count; i++) out[i] = survival(side * (edge - means[i]!) * inverses[i]!);
+    for (let i = 0; i < this.count; i++)
+      out[i] = inverses[i] === 0 ? 0 : survival(side * (edge - means[i]!) * inverses[i]!);
   }
 }
 

@@ -25,7 +25,7 @@ export const BYTE_MODEL_BYTES = 2 * (1 << TABLE_BITS) + 4 * ((1 << PLACE_BITS) +
 
 /** Who predicts a wide element (update-experts.ts), and the distributions that are drawn from that. */
 export const EXPERTS = 6;
-export const WIDE_ODDS = EXPERTS + 2;
+export const WIDE_ODDS = 5;
 /** Columns of a weight matrix whose updates are followed apart; further ones share. */
 export const WIDE_COLUMNS = 8192;
 /** Ranks of an update that are found, in matrices of so many columns at most. */

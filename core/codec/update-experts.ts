@@ -15,6 +15,8 @@ const COLUMN = 2;
 const ROW_AND_ALL = 3;
 const COLUMN_AND_ALL = 4;
 const LOW_RANK = 5;
+/** Whose distributions are worth mixing: the plain scales' say what the shrunk ones' do. The last counts where low rank shows. */
+export const VOICES = [OLD, ROW_AND_ALL, COLUMN_AND_ALL, LOW_RANK] as const;
 
 /** Elements that the scale of all counts for against that of a row or column. */
 const PRIOR_ELEMENTS = 2;

@@ -29,7 +29,7 @@ import {
   WIDE_WEIGHTS,
   WIDE_ZERO_SETS,
 } from './neural-sizes.js';
-import { UpdateExperts } from './update-experts.js';
+import { UpdateExperts, VOICES } from './update-experts.js';
 import { ValueScale } from './value-scale.js';
 
 const SIZE_RATE = 20;
@@ -39,9 +39,8 @@ const COUNT_LIMIT = 255;
 /** Two sets' weights of an input are added. */
 const WEIGHT = Math.floor(WEIGHT_ONE * 0.075);
 const TOP_WEIGHT = Math.floor(WEIGHT_ONE * 0.025);
-/** Distributions beside the experts' own: the best one's in the op, and in row and column both. */
-const IN_OP = EXPERTS;
-const IN_ROW_AND_COLUMN = EXPERTS + 1;
+/** The distribution beside the experts' own: the best one's in row and column both. */
+const IN_ROW_AND_COLUMN = VOICES.length;
 /** Spreads are no less than this part of the distance of neighbouring values. */
 const HEARD = 4;
 const LEAST_SPREAD = 1 / 16;
@@ -155,12 +154,12 @@ export class WideModel {
     const { expected, near, far, inColumn, isColumnSeen } = experts;
     const least = unit * LEAST_SPREAD;
     const heard = HEARD * (near[best]! + inColumn[best]!);
-    for (let i = 0; i < experts.count; i++) {
+    for (let voice = 0; voice < VOICES.length; voice++) {
+      const i = VOICES[voice]!;
       const error = near[i]! + inColumn[i]!;
-      odds.set(i, expected[i]!, error > heard ? 0 : Math.max(least, isColumnSeen ? error / 2 : near[i]!));
+      const isSilent = i >= experts.count || error > heard;
+      odds.set(voice, expected[i]!, isSilent ? 0 : Math.max(least, isColumnSeen ? error / 2 : near[i]!));
     }
-    if (experts.count < EXPERTS) odds.set(EXPERTS - 1, 0, 0);
-    odds.set(IN_OP, expected[best]!, Math.max(least, far[best]!));
     const separable = isColumnSeen && far[best]! > 0 ? (near[best]! * inColumn[best]!) / far[best]! : near[best]!;
     odds.set(IN_ROW_AND_COLUMN, expected[best]!, Math.max(least, separable));
     const nearBucket = this.bucketOf(near[best]! / unit);
