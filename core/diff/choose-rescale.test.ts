@@ -82,9 +82,11 @@ test('an op has no more ratios than a device takes: rows go to several', () => {
   );
 });
 
-test('weights of another training are left to plain differences', () => {
-  const [old, now] = [noise(6144, 1), noise(6144, 2)];
-  assert.equal(chooseRescaled(CAST_I8, runOf(tensorOf('i8', [64, 96], 6144), old, now)), null);
+test('weights of another training are left alone, uniform ones and bell-shaped ones', () => {
+  const trainings = [1, 2].map((seed) => int8(weights(36_864, seed).map((value) => value * 700)));
+  for (const [old, now] of [[noise(36_864, 1), noise(36_864, 2)], trainings]) {
+    assert.equal(chooseRescaled(CAST_I8, runOf(tensorOf('i8', [64, 576], 36_864), old!, now!)), null);
+  }
 });
 
 test('biases whose scale changed are told by one ratio, or by the powers of two of their container', () => {

@@ -25,6 +25,9 @@ const BLOCK_MARGIN = 1.05;
 /** Below this many bits an element, plain differences are left alone: fits take time and have nothing to win. */
 const LITTLE = 0.1;
 
+/** Weights trained from scratch fit a ratio near zero, and what that leaves is the weights: a literal then has the better models. */
+const LITERAL_MARGIN = 0.95;
+
 /** A tensor's run, its counterpart, and the tensors they are of. */
 export interface RescaleRun {
   readonly base: Tensor;
@@ -63,8 +66,9 @@ function chooseRescaledInt8(run: RescaleRun): Piece[] | null {
   const { target, source } = run;
   const planes = new Uint8Array(target.length);
   takeDelta(ELEMENT_INT8, source, target, planes);
-  let least = planesCost(planes, 1);
-  if (least < LITTLE * target.length) return null;
+  const plain = planesCost(planes, 1);
+  if (plain < LITTLE * target.length) return null;
+  let least = Math.min(plain, LITERAL_MARGIN * planesCost(target, 1));
   let best: Piece[] | null = null;
   for (const pieces of alternatives(run)) {
     const bits = pieces.reduce((sum, piece) => sum + opBits(piece), residualBits(pieces, run));
