@@ -1,7 +1,8 @@
 /**
- * `npm run bench:ablation [-- DIR] [--only TEXT]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
- * of the production source, built, and measured with bench:size over all pairs of DIR (default ../shared/models); the table has the
- * geometric mean of ours / best other tool per group. Three minutes an idea and core.
+ * `npm run bench:ablation [-- DIR] [--only TEXT] [--most-bytes N]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
+ * of the production source, built, and measured with bench:size over the pairs of DIR (default ../shared/models)
+ * whose target has at most N bytes (default 400000); the table has the
+ * geometric mean of ours / best other tool per group. A minute an idea and core.
  */
 
 import { spawn } from 'node:child_process';
@@ -24,7 +25,7 @@ interface Group {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string', default: '' } },
+  options: { only: { type: 'string', default: '' }, 'most-bytes': { type: 'string', default: '400000' } },
 });
 const models = positionals[0] ?? join(root, '../shared/models');
 const outdir = join(root, `.build/ablation-${process.pid}`);
@@ -61,7 +62,8 @@ async function measure({ name, edits }: Ablation): Promise<Group[]> {
   await bundle('targets/node/worker.main.ts', join(folder, 'worker.js'), edits, applied);
   await bundle('scripts/bench-size.ts', join(folder, 'bench-size.js'), edits, applied);
   if (applied.size < edits.length) throw new Error(`${name}: an edited file is not in the bundle`);
-  const child = spawn(process.execPath, [join(folder, 'bench-size.js'), models, '--neural', '--only', values.only], {
+  const options = ['--neural', '--only', values.only, '--most-bytes', values['most-bytes']];
+  const child = spawn(process.execPath, [join(folder, 'bench-size.js'), models, ...options], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';

@@ -67,6 +67,8 @@ const { values, positionals } = parseArgs({
     profile: { type: 'string', default: 'gateway' },
     'in-place': { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
+    /** Pairs with a larger target are left out. */
+    'most-bytes': { type: 'string', default: String(Number.MAX_SAFE_INTEGER) },
   },
 });
 
@@ -81,7 +83,8 @@ async function main(folder: string): Promise<void> {
     const rows: Row[] = [];
     for (const pair of manifest.filter(({ name }) => name.includes(values.only))) {
       const baseline = baselines.get(pair.name);
-      if (baseline === undefined) continue;
+      const { size } = statSync(join(folder, pair.name, `new.${pair.format}`));
+      if (baseline === undefined || size > Number(values['most-bytes'])) continue;
       const row = await measure(folder, scratch, pair, baseline);
       rows.push(row);
       print(row);
