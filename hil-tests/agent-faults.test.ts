@@ -71,7 +71,7 @@ describe('the built agent', { timeout: 120_000 }, () => {
   it('starts on a disk that others filled during its update, and goes on once there is room', NEEDS_MOUNT, async () => {
     const small = await startOnSmallDisk();
     const document = await rig.publishFiles([OLD], NEW, BY_SEGMENTS);
-    rig.server.fault = () => ({ kind: 'slow', blockDelayMs: 40 });
+    rig.server.fault = () => ({ kind: 'slow', blockDelayMs: 250 });
     await rig.wish(document);
     rig.startChild(CLI);
     await progressed(50);
