@@ -19,7 +19,7 @@ const BY_SEGMENTS: PublishExtra = { patch: { profile: 'mcu', privateKey: TRUSTED
 const NEEDS_MOUNT = { skip: Tmpfs.missing() };
 const NEEDS_PROC = { skip: !existsSync('/proc/self/fd') && 'needs /proc' };
 
-describe('the built agent', { timeout: 120_000 }, () => {
+describe('the built agent', { timeout: 300_000 }, () => {
   let rig: AgentRig;
   let disk: Tmpfs | null = null;
   afterEach(async () => {
