@@ -15,7 +15,7 @@ const NEW = new Uint8Array([...OLD.subarray(200_000, 600_000), ...noise(450_000,
 const NEXT = new Uint8Array([...NEW.subarray(0, 500_000), ...noise(100_000, 3)]);
 
 if (!playAgentRole()) {
-  describe('agent', { timeout: 180_000 }, () => {
+  describe('agent', { timeout: 400_000 }, () => {
     let rig: AgentRig;
     afterEach(() => rig.stop());
 
