@@ -1,0 +1,5 @@
+/* The `host` object of targets/quickjs/host.d.ts. */
+#pragma once
+#include "quickjs.h"
+
+void bindings_add(JSContext *context);
