@@ -131,13 +131,28 @@ static void add_typed_arrays(JSContext *ctx) {
   JS_FreeValue(ctx, base);
 }
 
+/* JS_NewContextRaw without its built-in objects. */
+static JSContext *empty_context(JSRuntime *rt) {
+  JSContext *ctx = js_mallocz_rt(rt, sizeof *ctx);
+  if (!ctx || !(ctx->class_proto = js_malloc_rt(rt, sizeof *ctx->class_proto * rt->class_count))) return NULL;
+  ctx->header.ref_count = 1;
+  add_gc_object(rt, &ctx->header, JS_GC_OBJ_TYPE_JS_CONTEXT);
+  ctx->rt = rt;
+  list_add_tail(&ctx->link, &rt->context_list);
+  for (int i = 0; i < rt->class_count; i++) ctx->class_proto[i] = JS_NULL;
+  ctx->array_ctor = ctx->regexp_ctor = ctx->promise_ctor = JS_NULL;
+  init_list_head(&ctx->loaded_modules);
+  return ctx;
+}
+
 JSContext *engine_boot(JSRuntime *runtime, const uint8_t *bytecode, size_t length, JSValue *script) {
-  JSContext *context = JS_NewContextRaw(runtime);
+  JSContext *context = empty_context(runtime);
   if (!context) return NULL;
-  /* Before the built-in objects: while no other names exist, those in the bytecode get the numbers it was written with, and it
-   * needs no copy in RAM. */
+  /* Before the built-in objects: while there are no names but the engine's own, those in the bytecode get the numbers it was
+   * written with, and it is used where it lies. After them, each function's code would be copied to the heap. */
   *script = JS_ReadObject(context, bytecode, length, JS_READ_OBJ_BYTECODE | JS_READ_OBJ_ROM_DATA);
   if (JS_IsException(*script)) return NULL;
+  JS_AddIntrinsicBasicObjects(context);
   add_language(context);
   add_typed_arrays(context);
   return context;
