@@ -74,6 +74,20 @@ export interface Signer {
   sign(message: Uint8Array): Uint8Array;
 }
 
+/** A serial line with a receive buffer of its own. */
+export interface SerialLine {
+  /** Takes up to `into.length` bytes that have arrived; returns how many, 0 when there are none. */
+  read(into: Uint8Array): number;
+  /** Sends all of it, waiting as long as that takes. */
+  write(bytes: Uint8Array): void;
+}
+
+/** Monotonic. */
+export interface Clock {
+  /** Milliseconds since some moment. */
+  now(): number;
+}
+
 /** Where a slot lies and what it holds. */
 export interface SlotContents {
   /** Bytes of the model, without padding. */

@@ -11,9 +11,11 @@ static const JSCFunctionListEntry array_functions[] = {
     JS_CFUNC_DEF("from", 1, js_array_from),
 };
 static const JSCFunctionListEntry array_methods[] = {
+    JS_CFUNC_MAGIC_DEF("entries", 0, js_create_array_iterator, JS_ITERATOR_KIND_KEY_AND_VALUE),
     JS_CFUNC_MAGIC_DEF("every", 1, js_array_every, special_every),
     JS_CFUNC_DEF("fill", 1, js_array_fill),
     JS_CFUNC_MAGIC_DEF("forEach", 1, js_array_every, special_forEach),
+    JS_CFUNC_DEF("indexOf", 1, js_array_indexOf),
     JS_CFUNC_MAGIC_DEF("map", 1, js_array_every, special_map),
     JS_CFUNC_MAGIC_DEF("push", 1, js_array_push, 0),
     JS_CFUNC_MAGIC_DEF("slice", 2, js_array_slice, 0),
@@ -37,6 +39,8 @@ static const JSCFunctionListEntry string_functions[] = {
 static const JSCFunctionListEntry string_methods[] = {
     JS_CFUNC_DEF("charCodeAt", 1, js_string_charCodeAt),
     JS_CFUNC_MAGIC_DEF("charAt", 1, js_string_charAt, 0),
+    /* What a template literal compiles to. */
+    JS_CFUNC_DEF("concat", 1, js_string_concat),
     JS_CFUNC_DEF("codePointAt", 1, js_string_codePointAt),
     JS_CFUNC_DEF("slice", 2, js_string_slice),
     JS_CFUNC_MAGIC_DEF("[Symbol.iterator]", 0, js_create_array_iterator, JS_ITERATOR_KIND_VALUE | 4),

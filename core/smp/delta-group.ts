@@ -1,0 +1,175 @@
+/**
+ * The delta group of SMP: what a device is and has (info), one update (begin, data, status, abort), and which model runs
+ * (activate, confirm, rollback). Answers are written at once; what takes longer is `pending`, and the peer asks again.
+ */
+
+import { IoError } from '../errors.js';
+import type { SlotContents } from '../ports.js';
+import type { CborReader } from './cbor-reader.js';
+import type { CborWriter } from './cbor-writer.js';
+import {
+  DELTA_ABORT,
+  DELTA_ACTIVATE,
+  DELTA_BEGIN,
+  DELTA_CONFIRM,
+  DELTA_DATA,
+  DELTA_INFO,
+  DELTA_ROLLBACK,
+  DELTA_STATUS,
+  GROUP_DELTA,
+  RC_DEVICE,
+  RC_INVALID,
+  RC_NOT_SUPPORTED,
+  RC_REFUSED,
+  RC_WRONG_STATE,
+} from './packet.js';
+import type { DeviceOptions, UpdateSession } from './update-session.js';
+
+export class DeltaGroup {
+  private readonly device: DeviceOptions;
+  private readonly session: UpdateSession;
+  private readonly request: CborReader;
+  private readonly answer: CborWriter;
+
+  constructor(device: DeviceOptions, session: UpdateSession, request: CborReader, answer: CborWriter) {
+    this.device = device;
+    this.session = session;
+    this.request = request;
+    this.answer = answer;
+  }
+
+  /** Handles a request; false when its answer is the session's progress, which may wait until the data is taken. */
+  handle(command: number): boolean {
+    switch (command) {
+      case DELTA_INFO:
+        this.info();
+        return true;
+      case DELTA_BEGIN:
+        this.begin();
+        return true;
+      case DELTA_DATA:
+        return this.data();
+      case DELTA_STATUS:
+        this.progress();
+        return true;
+      case DELTA_ABORT:
+        this.session.abort();
+        this.progress();
+        return true;
+      default:
+        this.change(command);
+        return true;
+    }
+  }
+
+  /** Where the update stands, or why it failed. */
+  progress(): void {
+    const { session, answer } = this;
+    if (session.failure !== null) {
+      this.fault(session.failure === 'IO' ? RC_DEVICE : RC_REFUSED, session.failure);
+      return;
+    }
+    answer.putUint('off', session.offset);
+    answer.putUint('applied', session.applied);
+    answer.putUint('committed', session.committed);
+    answer.putText('state', session.state);
+    answer.putBoolean('pending', session.busy);
+  }
+
+  fault(code: number, reason: string): void {
+    const { answer } = this;
+    answer.beginMap('err');
+    answer.putUint('group', GROUP_DELTA);
+    answer.putUint('rc', code);
+    answer.end();
+    answer.putText('rsn', reason);
+  }
+
+  private info(): void {
+    const { answer, device } = this;
+    const { slots } = device;
+    answer.putUint('slots', 2);
+    answer.putUint('room', device.slotBytes);
+    answer.putUint('counter', slots.counterFloor());
+    answer.putUint('ram', device.arena.length);
+    answer.putBoolean('zstd', device.decompressor !== null);
+    answer.putBoolean('signed', device.trustedKeys !== null);
+    const { heap, heapPeak, stackPeak, serialLost } = device.usage();
+    answer.beginMap('use');
+    answer.putUint('heap', heap);
+    answer.putUint('heapPeak', heapPeak);
+    answer.putUint('stackPeak', stackPeak);
+    answer.putUint('lost', serialLost);
+    answer.end();
+    this.contents('active', slots.active(), slots.activeState());
+    this.contents('other', slots.inactiveContents(), slots.inactiveState());
+  }
+
+  private contents(key: string, contents: SlotContents | null, state: string): void {
+    const { answer } = this;
+    answer.beginMap(key);
+    answer.putText('state', state);
+    if (contents !== null) {
+      answer.putUint('size', contents.size);
+      answer.putBytes('sha', contents.sha256);
+      answer.putUint('counter', contents.counter);
+    }
+    answer.end();
+  }
+
+  /** Answered before the header is judged: a signature takes seconds on a slow part. */
+  private begin(): void {
+    const header = this.request.byteString('header');
+    if (header === null) {
+      this.fault(RC_INVALID, 'header');
+      return;
+    }
+    this.session.begin();
+    if (this.session.failure === null) this.session.feed(header);
+    this.progress();
+  }
+
+  private data(): boolean {
+    const { session, request } = this;
+    if (session.state === 'idle') {
+      this.fault(RC_WRONG_STATE, 'idle');
+      return true;
+    }
+    const offset = request.uint('off');
+    const bytes = request.byteString('data');
+    if (offset === null || bytes === null) {
+      this.fault(RC_INVALID, 'off, data');
+      return true;
+    }
+    // Anything but the bytes wanted next is answered with where those are.
+    if (session.state !== 'receiving' || session.busy || offset !== session.offset || bytes.length === 0) {
+      this.progress();
+      return true;
+    }
+    session.feed(bytes);
+    return false;
+  }
+
+  private change(command: number): void {
+    const { slots } = this.device;
+    try {
+      if (command === DELTA_ACTIVATE) {
+        if (slots.inactiveState() !== 'staged') {
+          this.fault(RC_WRONG_STATE, slots.inactiveState());
+          return;
+        }
+        slots.activate();
+        this.session.abort();
+      } else if (command === DELTA_CONFIRM) slots.confirm();
+      else if (command === DELTA_ROLLBACK) slots.rollback();
+      else {
+        this.fault(RC_NOT_SUPPORTED, 'command');
+        return;
+      }
+      this.contents('active', slots.active(), slots.activeState());
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      this.fault(RC_DEVICE, error.code);
+    }
+  }
+}

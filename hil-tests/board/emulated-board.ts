@@ -1,0 +1,104 @@
+/**
+ * The emulated microcontroller: QEMU's ast1030-evb with a flash image in a file and its serial line on a socket. Power is cut by
+ * QMP `stop`, which lets the flash model finish the write it is in, then SIGKILL: a bare SIGKILL loses acknowledged writes.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FlashImage } from './flash-image.js';
+
+const CONNECT_TRIES = 200;
+
+export interface BoardOptions {
+  readonly firmware: string;
+  /** For the image and the sockets. */
+  readonly folder: string;
+  readonly image: FlashImage;
+  /** One instruction is one nanosecond of the board's clock, and the same in every run. Default false. */
+  readonly countInstructions?: boolean;
+}
+
+export class EmulatedBoard {
+  readonly serial: Socket;
+  private readonly child: ChildProcess;
+  private readonly control: Socket;
+  private readonly imagePath: string;
+
+  private constructor(child: ChildProcess, serial: Socket, control: Socket, imagePath: string) {
+    this.child = child;
+    this.serial = serial;
+    this.control = control;
+    this.imagePath = imagePath;
+  }
+
+  static async powerUp({ firmware, folder, image, countInstructions = false }: BoardOptions): Promise<EmulatedBoard> {
+    const imagePath = join(folder, 'flash.img');
+    const serialPath = join(folder, 'serial.sock');
+    const controlPath = join(folder, 'control.sock');
+    writeFileSync(imagePath, image.bytes);
+    const child = spawn(
+      'qemu-system-arm',
+      [
+        ...['-M', 'ast1030-evb', '-kernel', firmware, '-display', 'none', '-monitor', 'none', '-nodefaults'],
+        ...['-serial', `unix:${serialPath},server=on,wait=on`, '-qmp', `unix:${controlPath},server=on,wait=off`],
+        ...['-drive', `if=mtd,format=raw,file=${imagePath}`],
+        ...(countInstructions ? ['-icount', 'shift=0,sleep=off'] : []),
+      ],
+      { stdio: ['ignore', 'ignore', 'inherit'] },
+    );
+    await once(child, 'spawn');
+    const serial = await open(serialPath, child);
+    const control = await open(controlPath, child);
+    const board = new EmulatedBoard(child, serial, control, imagePath);
+    await board.tell('qmp_capabilities');
+    return board;
+  }
+
+  /** What the flash holds after the power is gone. */
+  async cutPower(): Promise<FlashImage> {
+    await this.tell('stop');
+    const exit = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await exit;
+    this.serial.destroy();
+    this.control.destroy();
+    return new FlashImage(new Uint8Array(readFileSync(this.imagePath)));
+  }
+
+  private async tell(command: string): Promise<void> {
+    const answered = new Promise<void>((resolve, reject) => {
+      let text = '';
+      const take = (data: Buffer): void => {
+        text += data.toString('utf8');
+        if (!/"(return|error)"/.test(text)) return;
+        this.control.off('data', take);
+        if (text.includes('"error"')) reject(new Error(`QMP ${command}: ${text}`));
+        else resolve();
+      };
+      this.control.on('data', take);
+    });
+    this.control.write(`${JSON.stringify({ execute: command })}\n`);
+    await answered;
+  }
+}
+
+async function open(path: string, child: ChildProcess): Promise<Socket> {
+  for (let tries = 0; tries < CONNECT_TRIES; tries++) {
+    if (child.exitCode !== null) throw new Error(`QEMU ended with ${child.exitCode}`);
+    if (existsSync(path)) {
+      const socket = connect(path);
+      try {
+        await once(socket, 'connect');
+        return socket;
+      } catch {
+        socket.destroy();
+      }
+    }
+    await sleep(10);
+  }
+  throw new Error(`QEMU did not open ${path}`);
+}

@@ -1,0 +1,32 @@
+/**
+ * What a board's firmware gives the bundle as the global `host`: one flash part, one serial line, a clock, a hash. Buffers are
+ * Uint8Arrays that the host fills or reads before it returns; a failed operation throws.
+ */
+export interface BoardHost {
+  /** Size of the flash part and of its erase block, in bytes. */
+  readonly flashBytes: number;
+  readonly eraseBytes: number;
+  flashRead(offset: number, into: Uint8Array): void;
+  /** `offset` is that of an erase block. */
+  flashErase(offset: number): void;
+  /** Into erased bytes. */
+  flashProgram(offset: number, bytes: Uint8Array): void;
+
+  /** Takes what has arrived, up to the length of `into`; returns how much. */
+  serialRead(into: Uint8Array): number;
+  serialWrite(bytes: Uint8Array): void;
+
+  /** Milliseconds since some moment. */
+  clock(): number;
+
+  /** SHA-256, one at a time. `into` has 32 bytes. */
+  sha256Reset(): void;
+  sha256Update(bytes: Uint8Array): void;
+  sha256Digest(into: Uint8Array): void;
+
+  /** Bytes: 0 heap in use, 1 its peak, 2 the stack's peak, 3 serial bytes lost. */
+  usage(which: 0 | 1 | 2 | 3): number;
+
+  /** Left by the bundle, called by the firmware for ever; false when there was nothing to do. */
+  step?: () => boolean;
+}
