@@ -7,9 +7,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, type Metafile } from 'esbuild';
 import { neutralBundle, nodeBundle, root } from './esbuild-options.js';
+import { freshModules } from './firmware/fresh-module.js';
 
 const FOLDERS = ['core', 'targets', 'agent', 'hil-tests', 'scripts'];
-const MCU_ENTRY = 'targets/quickjs/main.ts';
+const MCU_ENTRIES = ['targets/quickjs/main.ts', 'targets/quickjs/board.main.ts'];
 /** What a microcontroller has no use for and no room for. */
 const NOT_ON_A_DEVICE = /^(core\/diff|core\/formats|targets\/node|agent)\//;
 
@@ -78,10 +79,16 @@ function isMain(file: string): boolean {
 }
 
 async function deviceFaults(): Promise<string[]> {
-  const { metafile } = await build({ ...neutralBundle, entryPoints: [MCU_ENTRY], write: false });
+  const { metafile } = await build({
+    ...neutralBundle,
+    entryPoints: MCU_ENTRIES,
+    outdir: '.build/layers',
+    plugins: [freshModules],
+    write: false,
+  });
   return Object.keys(metafile!.inputs)
     .filter((path) => NOT_ON_A_DEVICE.test(path))
-    .map((path) => `${MCU_ENTRY} reaches ${path}: 4. the microcontroller bundle has no encoder, reader or node side`);
+    .map((path) => `a microcontroller bundle reaches ${path}: 4. it has no encoder, reader or node side`);
 }
 
 /** Each cycle once, from its first file in alphabetical order of discovery. */

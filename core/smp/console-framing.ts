@@ -38,7 +38,7 @@ const BETWEEN = 3;
 /** Takes bytes as they come and puts packets together in a fixed buffer. */
 export class ConsoleReader {
   private readonly buffer: Uint8Array;
-  private state = OUTSIDE;
+  private state = BETWEEN;
   private marker = 0;
   private filled = 0;
   /** Sextets not yet made into bytes, and how many. */

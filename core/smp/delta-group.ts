@@ -91,7 +91,7 @@ export class DeltaGroup {
     answer.putUint('slots', 2);
     answer.putUint('room', device.slotBytes);
     answer.putUint('counter', slots.counterFloor());
-    answer.putUint('ram', device.arena.length);
+    answer.putUint('ram', device.maxBufferBytes);
     answer.putBoolean('zstd', device.decompressor !== null);
     answer.putBoolean('signed', device.trustedKeys !== null);
     const { heap, heapPeak, stackPeak, serialLost } = device.usage();

@@ -21,8 +21,8 @@ export interface DeviceOptions {
   readonly decompressor: Decompressor | null;
   /** Ed25519 public keys; null accepts unsigned patches, for builds that leave trust to a gateway. */
   readonly trustedKeys: readonly Uint8Array[] | null;
-  /** The decoder's buffers, all an update may declare; from a multiple of 4. */
-  readonly arena: Uint8Array;
+  /** Most bytes the decoder of an update may hold. */
+  readonly maxBufferBytes: number;
   readonly family: string | null;
   readonly deviceClass: string | null;
   /** What `info` says of the device's memory and line, in bytes. */
@@ -100,8 +100,9 @@ export class UpdateSession {
     try {
       this.push(this.applier);
     } catch (error) {
-      // What is no error of ours came from the engine, which has only memory to run out of.
-      this.fail(error instanceof MallornError ? error.code : 'OUT_OF_MEMORY');
+      if (error instanceof MallornError) this.fail(error.code);
+      else if (isOutOfMemory(error)) this.fail('OUT_OF_MEMORY');
+      else throw error;
     }
   }
 
@@ -146,7 +147,8 @@ export class UpdateSession {
   }
 
   private applierOptions(): ApplierOptions {
-    const { slots, slotBytes, hasher, verifier, decompressor, trustedKeys, arena, family, deviceClass } = this.options;
+    const { slots, slotBytes, hasher, verifier, decompressor, trustedKeys, maxBufferBytes, family, deviceClass } =
+      this.options;
     return {
       source: slots.active() === null ? null : slots.openActive(),
       target: ({ targetSize }, buffer) =>
@@ -156,17 +158,21 @@ export class UpdateSession {
       decompressor,
       trustedKeys: trustedKeys ?? [],
       policy: {
-        maxBufferBytes: arena.length,
+        maxBufferBytes,
         maxTargetBytes: slotBytes,
         family,
         deviceClass,
         counterFloor: slots.counterFloor(),
       },
       journal: () => new SessionJournal(slots, this),
-      memory: (byteLength) => arena.subarray(0, byteLength),
       frameRetries: FRAME_RETRIES,
     };
   }
+}
+
+/** QuickJS throws InternalError, or null when there is no room left for that either; any other error is a fault of ours. */
+function isOutOfMemory(error: unknown): boolean {
+  return error === null || (error as Error).name === 'InternalError';
 }
 
 /** A journal that tells its session how far the update is safe. */

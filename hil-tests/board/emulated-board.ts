@@ -53,6 +53,8 @@ export class EmulatedBoard {
     await once(child, 'spawn');
     const serial = await open(serialPath, child);
     const control = await open(controlPath, child);
+    // The end of the process resets them.
+    for (const socket of [serial, control]) socket.on('error', () => {});
     const board = new EmulatedBoard(child, serial, control, imagePath);
     await board.tell('qmp_capabilities');
     return board;

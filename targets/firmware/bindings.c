@@ -90,7 +90,13 @@ static JSValue host_usage(ARGUMENTS) {
   return which < 0 || which > 3 ? failed(context, "usage") : JS_NewInt32(context, (int32_t)figures[which]);
 }
 
+static JSValue host_collect_garbage(ARGUMENTS) {
+  JS_RunGC(JS_GetRuntime(context));
+  return JS_UNDEFINED;
+}
+
 static const JSCFunctionListEntry functions[] = {
+    JS_CFUNC_DEF("collectGarbage", 0, host_collect_garbage),
     JS_CFUNC_DEF("flashRead", 2, host_flash_read),
     JS_CFUNC_DEF("flashErase", 1, host_flash_erase),
     JS_CFUNC_DEF("flashProgram", 2, host_flash_program),
@@ -108,6 +114,7 @@ void bindings_add(JSContext *context) {
   JSValue global = JS_GetGlobalObject(context), host = JS_NewObject(context);
   JS_SetPropertyFunctionList(context, host, functions, sizeof functions / sizeof *functions);
   JS_SetPropertyStr(context, host, "flashBytes", JS_NewInt64(context, flash_size()));
+  JS_SetPropertyStr(context, host, "deviceClass", JS_NewString(context, board_class));
   JS_SetPropertyStr(context, global, "host", host);
   JS_FreeValue(context, global);
 }

@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+/* The class of device that patches are made for. */
+extern const char board_class[];
+
 /* Clocks, pins, vectors, UART with its receive interrupt, SPI. Called once, before anything else. */
 void board_init(void);
 

@@ -7,6 +7,9 @@ static const JSCFunctionListEntry object_functions[] = {
     JS_CFUNC_MAGIC_DEF("defineProperty", 3, js_object_defineProperty, 0),
     JS_CFUNC_MAGIC_DEF("freeze", 1, js_object_seal, 1),
 };
+static const JSCFunctionListEntry function_methods[] = {
+    JS_CFUNC_DEF("call", 1, js_function_call),
+};
 static const JSCFunctionListEntry array_functions[] = {
     JS_CFUNC_DEF("from", 1, js_array_from),
 };
@@ -41,6 +44,7 @@ static const JSCFunctionListEntry string_methods[] = {
     JS_CFUNC_MAGIC_DEF("charAt", 1, js_string_charAt, 0),
     /* What a template literal compiles to. */
     JS_CFUNC_DEF("concat", 1, js_string_concat),
+    JS_CFUNC_DEF("split", 2, js_string_split),
     JS_CFUNC_DEF("codePointAt", 1, js_string_codePointAt),
     JS_CFUNC_DEF("slice", 2, js_string_slice),
     JS_CFUNC_MAGIC_DEF("[Symbol.iterator]", 0, js_create_array_iterator, JS_ITERATOR_KIND_VALUE | 4),
@@ -87,6 +91,7 @@ static void add_language(JSContext *ctx) {
   JS_DefinePropertyValue(ctx, ctx->global_obj, JS_ATOM_globalThis, JS_DupValue(ctx, ctx->global_obj), JS_PROP_WRITABLE);
   ADD(ctx, JS_NewGlobalCConstructor(ctx, "Object", js_object_constructor, 1, ctx->class_proto[JS_CLASS_OBJECT]), object_functions);
   ctx->function_ctor = JS_NULL;
+  ADD(ctx, ctx->function_proto, function_methods);
   constructor = JS_NewCFunctionMagic(ctx, js_error_constructor, "Error", 1, JS_CFUNC_constructor_or_func_magic, -1);
   JS_NewGlobalCConstructor2(ctx, constructor, "Error", ctx->class_proto[JS_CLASS_ERROR]);
 

@@ -3,6 +3,9 @@
  * Uint8Arrays that the host fills or reads before it returns; a failed operation throws.
  */
 export interface BoardHost {
+  /** The class of device that patches are made for. */
+  readonly deviceClass: string;
+
   /** Size of the flash part and of its erase block, in bytes. */
   readonly flashBytes: number;
   readonly eraseBytes: number;
@@ -24,6 +27,8 @@ export interface BoardHost {
   sha256Update(bytes: Uint8Array): void;
   sha256Digest(into: Uint8Array): void;
 
+  /** Frees what nothing refers to but itself. */
+  collectGarbage(): void;
   /** Bytes: 0 heap in use, 1 its peak, 2 the stack's peak, 3 serial bytes lost. */
   usage(which: 0 | 1 | 2 | 3): number;
 

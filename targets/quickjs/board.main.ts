@@ -13,8 +13,8 @@ declare const host: BoardHost;
 /** Build flags (scripts/build.ts). */
 declare const MALLORN_SIGNED: boolean;
 
-/** All that the mcu profile may declare: frame, packed and plain segment, contexts, two I/O buffers. */
-const ARENA_BYTES = 8192;
+/** What a patch of the mcu profile may declare: frame, packed and plain segment, contexts, two I/O buffers. */
+const MAX_BUFFER_BYTES = 8192;
 const PACKET_BYTES = 640;
 
 /** A build that does not look at signatures has no use for one. */
@@ -39,14 +39,14 @@ const server = new SmpServer({
     slots,
     slotBytes: regions.slots[0].status().size,
     hasher,
-    verifier: MALLORN_SIGNED ? new SmallVerifier() : noVerifier,
+    verifier: MALLORN_SIGNED ? new SmallVerifier(host) : noVerifier,
     decompressor: null,
     trustedKeys: MALLORN_SIGNED
       ? readTrustedKeys([new FlashRegion(flash, keyArea), new FlashRegion(flash, keyCopy)])
       : null,
-    arena: new Uint8Array(ARENA_BYTES),
+    maxBufferBytes: MAX_BUFFER_BYTES,
     family: null,
-    deviceClass: null,
+    deviceClass: host.deviceClass,
     usage: () => ({
       heap: host.usage(0),
       heapPeak: host.usage(1),

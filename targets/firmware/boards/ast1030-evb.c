@@ -47,6 +47,8 @@ __attribute__((aligned(256))) static void (*const vectors[16 + UART_IRQ + 1])(vo
     [16 + UART_IRQ] = uart_handler,
 };
 
+const char board_class[] = "ast1030-evb";
+
 void board_init(void) {
   VECTORS = (uint32_t)vectors;
   SYSTICK_RELOAD = TICKS_PER_MS - 1;

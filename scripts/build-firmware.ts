@@ -1,0 +1,105 @@
+/**
+ * Builds the microcontroller's program and firmware into dist/firmware: `npx tsx scripts/build-firmware.ts [--unsigned] [--ram BYTES]
+ * [--stack BYTES]`. scripts/hil-setup.sh must have run. Prints what the code consists of.
+ *
+ * Every function and every property name of the bundle lies in RAM while the engine runs. So the bundle goes through Closure
+ * Compiler's whole-program optimisation, which no other bundle needs.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { neutralBundle, root } from './esbuild-options.js';
+import { freshModules } from './firmware/fresh-module.js';
+import { stripMessages } from './firmware/strip-messages.js';
+
+export interface FirmwareOptions {
+  /** False leaves trust to a gateway, and the verifier out. */
+  readonly signed: boolean;
+  /** The linker's limit for data, heap and stack together, in bytes. */
+  readonly ramBytes: number;
+  readonly stackBytes: number;
+}
+
+export interface Firmware {
+  readonly elf: string;
+  /** Code and constants, the bytecode among them, in bytes. */
+  readonly codeBytes: number;
+  /** Of esbuild's output before it is optimised: bytes by source file. */
+  readonly parts: Readonly<Record<string, number>>;
+}
+
+export const DEFAULT_STACK_BYTES = 9216;
+
+export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOptions): Promise<Firmware> {
+  const folder = join(root, 'dist/firmware');
+  mkdirSync(folder, { recursive: true });
+  const name = join(folder, signed ? 'mallorn' : 'mallorn-unsigned');
+  const result = await build({
+    ...neutralBundle,
+    entryPoints: ['targets/quickjs/board.main.ts'],
+    target: 'es2022',
+    minify: false,
+    minifySyntax: true,
+    write: false,
+    plugins: [freshModules],
+    define: { MALLORN_SIGNED: String(signed) },
+    // Fields are assigned in the constructor: as a class element, they would cost each class a function.
+    tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
+  });
+  writeFileSync(`${name}.bundle.js`, stripMessages(result.outputFiles![0]!.text));
+  optimise(`${name}.bundle.js`, `${name}.js`);
+  const script = join(root, 'targets/firmware/build.sh');
+  execFileSync(script, [`${name}.js`, `${name}.elf`, String(ramBytes), String(stackBytes)], { stdio: 'pipe' });
+  const [output] = Object.values(result.metafile!.outputs);
+  const parts = Object.fromEntries(
+    Object.entries(output!.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]),
+  );
+  return { elf: `${name}.elf`, codeBytes: codeBytes(`${name}.elf`), parts };
+}
+
+function optimise(input: string, output: string): void {
+  const require = createRequire(import.meta.url);
+  const launcher = join(dirname(require.resolve('google-closure-compiler/package.json')), 'cli.js');
+  execFileSync(
+    process.execPath,
+    [
+      launcher,
+      ...['--compilation_level', 'ADVANCED', '--language_in', 'ECMASCRIPT_NEXT', '--language_out', 'ECMASCRIPT_2021'],
+      ...['--externs', join(root, 'scripts/firmware/host-names.externs'), '--js', input, '--js_output_file', output],
+      ...[
+        '--assume_function_wrapper',
+        '--isolation_mode',
+        'IIFE',
+        '--rewrite_polyfills',
+        'false',
+        '--warning_level',
+        'QUIET',
+      ],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+}
+
+function codeBytes(elf: string): number {
+  const [, figures] = execFileSync('arm-none-eabi-size', [elf], { encoding: 'utf8' }).split('\n');
+  const [text, data] = figures!.trim().split(/\s+/).map(Number);
+  return text! + data!;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { unsigned: { type: 'boolean', default: false }, ram: { type: 'string' }, stack: { type: 'string' } },
+  });
+  const ramBytes = Number(values.ram ?? 180 * 1024);
+  const stackBytes = Number(values.stack ?? DEFAULT_STACK_BYTES);
+  const firmware = await buildFirmware({ signed: !values.unsigned, ramBytes, stackBytes });
+  const parts = Object.entries(firmware.parts).sort(([, a], [, b]) => b - a);
+  for (const [path, bytes] of parts) console.log(`${String(bytes).padStart(7)}  ${path}`);
+  const script = readFileSync(firmware.elf.replace(/elf$/, 'js')).length;
+  console.log(`${firmware.elf}: ${firmware.codeBytes} bytes of code, ${script} of them as optimised JavaScript text`);
+}
+
+if (process.argv[1]?.endsWith('build-firmware.ts')) await main();
