@@ -31,7 +31,7 @@ export interface Firmware {
   readonly parts: Readonly<Record<string, number>>;
 }
 
-export const DEFAULT_STACK_BYTES = 9216;
+export const DEFAULT_STACK_BYTES = 11264;
 
 export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOptions): Promise<Firmware> {
   const folder = join(root, 'dist/firmware');

@@ -170,7 +170,7 @@ export class UpdateSession {
   }
 }
 
-/** QuickJS throws InternalError, or null when there is no room left for that either; any other error is a fault of ours. */
+/** QuickJS throws InternalError for a heap or a stack that is full, or null when there is no room for that either. */
 function isOutOfMemory(error: unknown): boolean {
   return error === null || (error as Error).name === 'InternalError';
 }

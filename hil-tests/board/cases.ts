@@ -37,9 +37,6 @@ const MODELS = join(repoRoot, '../shared/models');
 /** A retrain among them (mww-okay-nabu-v1). */
 const PAIRS = ['mlperf-kws-a', 'mww-okay-nabu-v1', 'tflm-micro-speech'];
 const RANDOM_CUTS = 40;
-/** Signatures take the emulated board ten seconds. */
-const PATIENCE_MS = 60_000;
-
 const key = testKeypair(7);
 const MCU: PatchOptions = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 };
 
@@ -182,7 +179,7 @@ async function withBoard(
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-board-'));
   const board = await EmulatedBoard.powerUp({ firmware, folder, image });
   try {
-    await use(new SmpClient(board.serial, PATIENCE_MS), board);
+    await use(new SmpClient(board.serial), board);
   } finally {
     image = await board.cutPower();
     rmSync(folder, { recursive: true });

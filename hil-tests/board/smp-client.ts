@@ -25,7 +25,8 @@ export type Answer = Readonly<Record<string, unknown>>;
 export type Fields = Readonly<Record<string, number | string | Uint8Array>>;
 
 const MAX_PACKET_BYTES = 4096;
-const TRIES = 5;
+/** A device that checks a signature answers nothing for a while. */
+const TRIES = 60;
 
 /** The device refused: its error, and the reason it gave. */
 export class Refused extends Error {

@@ -13,8 +13,11 @@ declare const host: BoardHost;
 /** Build flags (scripts/build.ts). */
 declare const MALLORN_SIGNED: boolean;
 
-/** What a patch of the mcu profile may declare: frame, packed and plain segment, contexts, two I/O buffers. */
-const MAX_BUFFER_BYTES = 8192;
+/**
+ * What a patch of the mcu profile declares when no segment of 16 KiB gets smaller: frame, packed segment, contexts, two I/O
+ * buffers. A sparse one declares less than 8 KiB, and only what is declared is allocated.
+ */
+const MAX_BUFFER_BYTES = 21504;
 const PACKET_BYTES = 640;
 
 /** A build that does not look at signatures has no use for one. */
