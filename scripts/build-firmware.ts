@@ -7,8 +7,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { neutralBundle, root } from './esbuild-options.js';
@@ -61,12 +60,11 @@ export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOp
 }
 
 function optimise(input: string, output: string): void {
-  const require = createRequire(import.meta.url);
-  const launcher = join(dirname(require.resolve('google-closure-compiler/package.json')), 'cli.js');
+  const cache = process.env['MALLORN_HIL_CACHE'] ?? join(root, '.cache/hil');
   execFileSync(
     process.execPath,
     [
-      launcher,
+      join(cache, 'closure/node_modules/google-closure-compiler/cli.js'),
       ...['--compilation_level', 'ADVANCED', '--language_in', 'ECMASCRIPT_NEXT', '--language_out', 'ECMASCRIPT_2021'],
       ...['--externs', join(root, 'scripts/firmware/host-names.externs'), '--js', input, '--js_output_file', output],
       ...[

@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
-# Installs what the emulated board needs and builds it: Debian packages, QuickJS for this machine (.cache/hil/host: qjs, qjsc) and
-# the firmware's objects are left to targets/firmware/build.sh. Quick when all is there. QUICKJS_DIR names a local source tree instead.
+# Installs what the emulated board needs: Debian packages, QuickJS's source and its tools for this machine (.cache/hil/host: qjs, qjsc),
+# Closure Compiler. The firmware is left to scripts/build-firmware.ts. Quick when all is there. QUICKJS_DIR names a local source tree.
+#   --check   installs nothing: names what is missing, and fails if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${MALLORN_HIL_CACHE:-$PWD/.cache/hil}"
 # Debian source package quickjs 2025.04.26-1 (trixie); the hash of its orig.tar.xz.
 quickjs_version=2025.04.26
 quickjs_sha256=ec81da5b3249ed648dbc7df4a1654988910e66a118d9b71cb63534216efcfbbe
+# 85 MB, and only the firmware needs it: not a dependency of the package.
+closure=google-closure-compiler@20260830.0.0
+
+missing_packages() {
+  local package
+  for package in gcc make libc6-dev qemu-system-arm gcc-arm-none-eabi picolibc-arm-none-eabi; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+  done
+}
 
 install_packages() {
-  local missing=() package
-  for package in gcc make libc6-dev qemu-system-arm gcc-arm-none-eabi picolibc-arm-none-eabi; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-  done
-  [ ${#missing[@]} -eq 0 ] && return
+  local missing
+  mapfile -t missing < <(missing_packages)
+  [ ${#missing[@]} -gt 0 ] || return 0
   echo "installing ${missing[*]}"
   local sudo=()
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)
@@ -54,14 +62,36 @@ build_host() {
   mv "$cache/host.tmp" "$cache/host"
 }
 
+install_closure() {
+  rm -rf "$cache/closure.tmp" "$cache/closure"
+  mkdir -p "$cache/closure.tmp"
+  npm install --no-save --no-audit --no-fund --ignore-scripts --prefix "$cache/closure.tmp" "$closure"
+  # Its folder says that it is whole, and of which version.
+  echo "$closure" > "$cache/closure.tmp/version"
+  mv "$cache/closure.tmp" "$cache/closure"
+}
+
+has_quickjs() { [ -e "$quickjs/quickjs.c" ]; }
+has_host() { [ -x "$cache/host/qjs" ] && [ -x "$cache/host/qjsc" ]; }
+has_closure() { [ "$(cat "$cache/closure/version" 2>/dev/null)" = "$closure" ]; }
+
+quickjs="${QUICKJS_DIR:-$cache/quickjs}"
+if [ "${1:-}" = --check ]; then
+  mapfile -t missing < <(missing_packages)
+  has_quickjs || missing+=("QuickJS's source")
+  has_host || missing+=("QuickJS's tools")
+  has_closure || missing+=("Closure Compiler")
+  [ ${#missing[@]} -gt 0 ] || exit 0
+  (IFS=, && echo "missing: ${missing[*]}")
+  exit 1
+fi
 mkdir -p "$cache"
 install_packages
-if [ -n "${QUICKJS_DIR:-}" ]; then
-  quickjs="$QUICKJS_DIR"
-else
-  quickjs="$cache/quickjs"
-  [ -e "$quickjs/quickjs.c" ] || fetch_quickjs
+if ! has_quickjs; then
+  [ -z "${QUICKJS_DIR:-}" ] || { echo "no QuickJS in QUICKJS_DIR, $QUICKJS_DIR" >&2; exit 1; }
+  fetch_quickjs
 fi
-[ -x "$cache/host/qjsc" ] || build_host
+has_host || build_host
+has_closure || install_closure
 echo "QuickJS: $quickjs"
-echo "host tools: $cache/host"
+echo "tools: $cache/host, $cache/closure"

@@ -1,51 +1,84 @@
 /**
- * The suite of the emulated microcontroller (hil-tests/board): installs and builds what it needs, runs it, and ends with one
- * line of JSON. RAM is the linker's limit, stack included, of the firmware that ran.
+ * The suite of the emulated microcontroller (hil-tests/board): builds the firmware, runs the suite on it, and ends with one line of
+ * JSON. RAM is the linker's limit, stack included, of the firmware that ran. Without the tools that scripts/hil-setup.sh installs,
+ * it skips itself; in CI (CI=true) that fails.
  *
  *   npm run test:hil                     all of it
  *   npm run test:hil -- PART             the cases whose name contains PART
  */
-import { execFileSync, fork } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { CASES } from '../hil-tests/board/cases.js';
 import { buildFirmware, DEFAULT_STACK_BYTES, type Firmware } from './build-firmware.js';
 import { nodeBundle, packageVersion, root } from './esbuild-options.js';
 
-/** With which the suite passes, in steps of 8 or less; DESIGN's gates are 128 and 96. The unsigned build runs sparse patches only. */
-const RAM_SIGNED_KIB = 216;
-const RAM_UNSIGNED_KIB = 204;
+/**
+ * With which the suite passes whatever the timing: what a dense update was seen to need (docs/firmware.md) and 13 and 10 KiB for gaps
+ * between blocks of the heap. DESIGN's gates are 128 and 96.
+ */
+const RAM_SIGNED_KIB = 224;
+const RAM_UNSIGNED_KIB = 216;
 const MOST_CODE_KIB = 260;
 
-execFileSync(join(root, 'scripts/hil-setup.sh'), { stdio: 'inherit' });
-const stackBytes = DEFAULT_STACK_BYTES;
-const signed = await buildFirmware({ signed: true, ramBytes: RAM_SIGNED_KIB * 1024, stackBytes });
-const unsigned = await buildFirmware({ signed: false, ramBytes: RAM_UNSIGNED_KIB * 1024, stackBytes });
-const suite = join(root, '.build/board-suite.mjs');
-await build({
-  ...nodeBundle,
-  entryPoints: ['hil-tests/board/board.main.ts'],
-  outfile: '.build/board-suite.mjs',
-  define: {
-    'import.meta.url': JSON.stringify(`file://${join(root, 'hil-tests/board/board.main.ts')}`),
-    MALLORN_VERSION: JSON.stringify(packageVersion()),
-  },
-});
-const child = fork(suite, [signed.elf, unsigned.elf, ...process.argv.slice(2)]);
-let outcome = { failed: 1, skipped: 0 };
-child.on('message', (message: typeof outcome) => {
-  outcome = message;
-});
-await once(child, 'close');
-const codeKiB = Math.ceil(signed.codeBytes / 1024);
-if (codeKiB > MOST_CODE_KIB) {
-  console.error(`code: expected at most ${MOST_CODE_KIB} KiB, got ${codeKiB}`);
-  outcome = { ...outcome, failed: outcome.failed + 1 };
+interface Report {
+  readonly failed: number;
+  readonly skipped: number;
+  /** null when nothing was built. */
+  readonly ramSignedKiB: number | null;
+  readonly ramUnsignedKiB: number | null;
+  readonly codeKiB: number | null;
 }
-const figures = { ramSignedKiB: ramKiB(signed), ramUnsignedKiB: ramKiB(unsigned), codeKiB };
-console.log(JSON.stringify({ ...outcome, ...figures }));
-process.exitCode = outcome.failed === 0 ? 0 : 1;
+
+const part = process.argv[2] ?? '';
+const missing = missingTools();
+const report = missing === null ? await runSuite() : withoutTools(missing);
+console.log(JSON.stringify(report));
+process.exitCode = report.failed === 0 ? 0 : 1;
+
+/** What is missing; null when all is there. */
+function missingTools(): string | null {
+  const { status, stdout, stderr } = spawnSync(join(root, 'scripts/hil-setup.sh'), ['--check'], { encoding: 'utf8' });
+  return status === 0 ? null : (stdout ?? '').trim() || (stderr ?? '').trim() || 'scripts/hil-setup.sh does not run';
+}
+
+function withoutTools(reason: string): Report {
+  const inCi = process.env['CI'] === 'true';
+  const count = CASES.filter(({ name }) => name.includes(part)).length;
+  console.log(`${inCi ? 'FAILED' : 'skipped'}: ${reason}. scripts/hil-setup.sh installs it.`);
+  const outcome = inCi ? { failed: count, skipped: 0 } : { failed: 0, skipped: count };
+  return { ...outcome, ramSignedKiB: null, ramUnsignedKiB: null, codeKiB: null };
+}
+
+async function runSuite(): Promise<Report> {
+  const stackBytes = DEFAULT_STACK_BYTES;
+  const signed = await buildFirmware({ signed: true, ramBytes: RAM_SIGNED_KIB * 1024, stackBytes });
+  const unsigned = await buildFirmware({ signed: false, ramBytes: RAM_UNSIGNED_KIB * 1024, stackBytes });
+  const outfile = join(root, '.build/board-suite.mjs');
+  await build({
+    ...nodeBundle,
+    entryPoints: ['hil-tests/board/board.main.ts'],
+    outfile,
+    define: {
+      'import.meta.url': JSON.stringify(`file://${join(root, 'hil-tests/board/board.main.ts')}`),
+      MALLORN_VERSION: JSON.stringify(packageVersion()),
+    },
+  });
+  const child = fork(outfile, [signed.elf, unsigned.elf, part]);
+  let outcome = { failed: 1, skipped: 0 };
+  child.on('message', (message: typeof outcome) => {
+    outcome = message;
+  });
+  await once(child, 'close');
+  const codeKiB = Math.ceil(signed.codeBytes / 1024);
+  if (codeKiB > MOST_CODE_KIB) {
+    console.error(`code: expected at most ${MOST_CODE_KIB} KiB, got ${codeKiB}`);
+    outcome = { ...outcome, failed: outcome.failed + 1 };
+  }
+  return { ...outcome, ramSignedKiB: ramKiB(signed), ramUnsignedKiB: ramKiB(unsigned), codeKiB };
+}
 
 /** From the linker's map: all of the RAM region is data, heap or stack. */
 function ramKiB({ elf }: Firmware): number {

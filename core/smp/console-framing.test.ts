@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ConsoleReader, ConsoleWriter, crc16, MAX_LINE_BYTES } from './console-framing.js';
+import { ConsoleReader, ConsoleWriter, crc16 } from './console-framing.js';
 
 /** SMP v2 echo "hello", sequence 0x42, as smpclient sends it. */
 const PACKET = Uint8Array.from(Buffer.from('0a00000900004200a161646568656c6c6f', 'hex'));
@@ -9,7 +9,8 @@ const WIRE = Buffer.concat([Buffer.from([6, 9]), Buffer.from('ABMKAAAJAABCAKFhZG
 function wireOf(packet: Uint8Array): Buffer {
   const lines: Uint8Array[] = [];
   new ConsoleWriter((line) => lines.push(line.slice())).send(packet);
-  for (const line of lines) assert.ok(line.length <= MAX_LINE_BYTES);
+  // Devices in the field drop longer lines.
+  for (const line of lines) assert.ok(line.length <= 127);
   return Buffer.concat(lines);
 }
 

@@ -12,7 +12,7 @@ const RETURN = 0x0d;
 
 /** A multiple of 3, so that only a packet's last line has padding. */
 const LINE_RAW_BYTES = 93;
-export const MAX_LINE_BYTES = 2 + (LINE_RAW_BYTES / 3) * 4 + 1;
+const MAX_LINE_BYTES = 2 + (LINE_RAW_BYTES / 3) * 4 + 1;
 /** Length and checksum around a packet. */
 export const CONSOLE_OVERHEAD_BYTES = 4;
 

@@ -25,6 +25,11 @@ export interface DeviceOptions {
   readonly maxBufferBytes: number;
   readonly family: string | null;
   readonly deviceClass: string | null;
+  /**
+   * Frees what nothing refers to but itself. Called before an update takes its buffers: an abandoned one's may lie in a cycle,
+   * and memory does not hold both.
+   */
+  readonly collectGarbage: () => void;
   /** What `info` says of the device's memory and line, in bytes. */
   readonly usage: () => DeviceUsage;
 }
@@ -73,6 +78,7 @@ export class UpdateSession {
   /** Starts an update; the patch is wanted from its first byte. */
   begin(): void {
     this.abort();
+    this.options.collectGarbage();
     const { trustedKeys } = this.options;
     // An empty list would mean "do not look at signatures" to the applier.
     if (trustedKeys !== null && trustedKeys.length === 0) {

@@ -19,7 +19,7 @@ import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../
 import { repoRoot } from '../support/paths.js';
 import { EmulatedBoard } from './emulated-board.js';
 import { type FlashImage, makeImage } from './flash-image.js';
-import { type Answer, Refused, SmpClient } from './smp-client.js';
+import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
   readonly signed: string;
@@ -34,8 +34,9 @@ export interface Case {
 }
 
 const MODELS = join(repoRoot, '../shared/models');
-/** A retrain among them (mww-okay-nabu-v1). */
-const PAIRS = ['mlperf-kws-a', 'mww-okay-nabu-v1', 'tflm-micro-speech'];
+/** A retrain: nearly every weight is another. */
+const DENSE = 'mww-okay-nabu-v1';
+const PAIRS = ['mlperf-kws-a', DENSE, 'tflm-micro-speech'];
 const RANDOM_CUTS = 40;
 const key = testKeypair(7);
 const MCU: PatchOptions = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 };
@@ -66,6 +67,24 @@ export const CASES: readonly Case[] = [
         makePatch(null, next, MCU),
       );
       assert.equal(sha256Hex(image.activeModel()), sha256Hex(next));
+    },
+  },
+  {
+    name: 'a peer that begins a dense update again half-way finds the memory it had before',
+    needs: join(MODELS, DENSE),
+    async run({ unsigned }) {
+      const [old, next] = readPair(DENSE);
+      const patch = makePatch(old, next, MCU);
+      const after = await withBoard(unsigned, makeImage({ keys: [], model: old }), async (client) => {
+        const half = new Error('half-way');
+        const first = client.update(patch, CHUNK_BYTES, (sent) => {
+          if (sent > patch.length / 2) throw half;
+        });
+        await assert.rejects(first, half);
+        await client.update(patch);
+        await client.request(GROUP_DELTA, DELTA_ACTIVATE, {}, true);
+      });
+      assert.equal(sha256Hex(after.activeModel()), sha256Hex(next));
     },
   },
   {

@@ -24,6 +24,8 @@ export interface ByteStream {
 export type Answer = Readonly<Record<string, unknown>>;
 export type Fields = Readonly<Record<string, number | string | Uint8Array>>;
 
+/** Patch bytes a packet, unless told otherwise. */
+export const CHUNK_BYTES = 512;
 const MAX_PACKET_BYTES = 4096;
 /** A device that checks a signature answers nothing for a while. */
 const TRIES = 60;
@@ -87,7 +89,7 @@ export class SmpClient {
   }
 
   /** Sends a whole patch and waits until the model is staged. `sent` hears how many patch bytes are through. */
-  async update(patch: Uint8Array, chunkBytes = 512, sent: (offset: number) => void = () => {}): Promise<void> {
+  async update(patch: Uint8Array, chunkBytes = CHUNK_BYTES, sent: (offset: number) => void = () => {}): Promise<void> {
     let answer = await this.request(GROUP_DELTA, DELTA_BEGIN, { header: patch.subarray(0, chunkBytes) }, true);
     while (answer['state'] !== 'staged') {
       const offset = Number(answer['off']);

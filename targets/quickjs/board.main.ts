@@ -50,6 +50,7 @@ const server = new SmpServer({
     maxBufferBytes: MAX_BUFFER_BYTES,
     family: null,
     deviceClass: host.deviceClass,
+    collectGarbage: () => host.collectGarbage(),
     usage: () => ({
       heap: host.usage(0),
       heapPeak: host.usage(1),

@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeCbor } from '../../hil-tests/board/decode-cbor.js';
+import { type FlashImage, makeImage } from '../../hil-tests/board/flash-image.js';
+import { type Answer, CHUNK_BYTES, Refused, SmpClient } from '../../hil-tests/board/smp-client.js';
+import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../../hil-tests/support/make-patch.js';
+import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
+import { regionsOf } from '../slots/layout.js';
+import { ConsoleReader, ConsoleWriter } from './console-framing.js';
+import {
+  DELTA_ABORT,
+  DELTA_ACTIVATE,
+  DELTA_BEGIN,
+  DELTA_CONFIRM,
+  DELTA_DATA,
+  DELTA_INFO,
+  DELTA_ROLLBACK,
+  DELTA_STATUS,
+  GROUP_DELTA,
+  GROUP_OS,
+  OS_ECHO,
+  OS_PARAMS,
+  RC_INVALID,
+  SMP_HEADER_BYTES,
+  SMP_READ,
+  writeSmpHeader,
+} from './packet.js';
+import { SmpServer } from './server.js';
+import type { DeviceOptions } from './update-session.js';
+
+const PACKET_BYTES = 640;
+const key = testKeypair(7);
+const OLD = noise(80_000, 5);
+const NEXT = changed(OLD);
+const OPTIONS: PatchOptions = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 };
+const PATCH = makePatch(OLD, NEXT, OPTIONS);
+
+function changed(old: Uint8Array): Uint8Array {
+  const next = old.slice();
+  for (let i = 3000; i < 60_000; i += 9) next[i] = next[i]! + 1;
+  next.set(noise(500, 6), 70_000);
+  return next;
+}
+
+/** A device on one end of a line and a peer on the other, in one thread: the device works until it has answered. */
+class Bench {
+  readonly client: SmpClient;
+  readonly image: FlashImage;
+  /** Milliseconds, and by how much each look at the clock moves it. */
+  now = 0;
+  tick = 0;
+  /** Steps the device does after its answer, before the peer hears it. */
+  stepsAfter = Number.POSITIVE_INFINITY;
+  private readonly server: SmpServer;
+  private inbox: number[] = [];
+  private answers = 0;
+  /** Takes what the device says. */
+  heard: (bytes: Uint8Array) => void = () => {};
+
+  constructor(image = makeImage({ keys: [key.publicKey], model: OLD }), change: Partial<DeviceOptions> = {}) {
+    this.image = image;
+    const slots = image.slots();
+    slots.boot();
+    this.server = new SmpServer({
+      line: { read: (into) => this.take(into), write: (bytes) => this.say(bytes.slice()) },
+      clock: { now: () => (this.now += this.tick) },
+      packetBytes: PACKET_BYTES,
+      device: {
+        slots,
+        slotBytes: regionsOf(image, image.layout).slots[0].status().size,
+        hasher: new NodeHasher(),
+        verifier: new NodeSignatureVerifier(),
+        decompressor: null,
+        trustedKeys: [key.publicKey],
+        maxBufferBytes: 21_504,
+        family: null,
+        deviceClass: null,
+        collectGarbage: () => {},
+        usage: () => ({ heap: 1, heapPeak: 2, stackPeak: 3, serialLost: 4 }),
+        ...change,
+      },
+    });
+    this.client = new SmpClient({
+      write: (bytes) => this.run(bytes),
+      on: (_event, take) => {
+        this.heard = take;
+      },
+    });
+  }
+
+  ask(command: number, fields: Parameters<SmpClient['request']>[2] = {}): Promise<Answer> {
+    return this.client.request(GROUP_DELTA, command, fields, true);
+  }
+
+  /** How the device refuses. */
+  async refusal(command: number, fields: Parameters<SmpClient['request']>[2] = {}): Promise<string> {
+    return this.ask(command, fields).then(
+      () => 'accepted',
+      (error) => (error instanceof Refused ? error.reason : String(error)),
+    );
+  }
+
+  /** Sends raw bytes down the line. */
+  run(bytes: Uint8Array): void {
+    for (const byte of bytes) this.inbox.push(byte);
+    const { answers } = this;
+    while (this.server.step() && this.answers === answers);
+    for (let step = 0; step < this.stepsAfter && this.server.step(); step++);
+  }
+
+  private take(into: Uint8Array): number {
+    const taken = this.inbox.splice(0, into.length);
+    into.set(taken);
+    return taken.length;
+  }
+
+  private say(line: Uint8Array): void {
+    this.answers++;
+    this.heard(line);
+  }
+}
+
+test('an SMP server echoes text, and says how large a packet may be', async () => {
+  const { client } = new Bench();
+  assert.deepEqual(await client.request(GROUP_OS, OS_ECHO, { d: 'hello' }), { r: 'hello' });
+  assert.deepEqual(await client.request(GROUP_OS, OS_PARAMS), { buf_size: PACKET_BYTES, buf_count: 1 });
+});
+
+test('an unknown group, an unknown command, an echo too long and a request without its fields get an error and change nothing', async () => {
+  const bench = new Bench();
+  const before = bench.image.bytes.slice();
+  await assert.rejects(bench.client.request(3, 0), Refused);
+  await assert.rejects(bench.client.request(GROUP_OS, 99), Refused);
+  assert.equal(await bench.refusal(99), 'command');
+  await assert.rejects(bench.client.request(GROUP_OS, OS_ECHO, { d: 'x'.repeat(161) }), Refused);
+  assert.equal(await bench.refusal(DELTA_BEGIN), 'header');
+  assert.equal(await bench.refusal(DELTA_DATA, { off: 0, data: noise(8, 9) }), 'idle');
+  assert.deepEqual(bench.image.bytes, before);
+});
+
+test('a body that is no map, or claims more entries than it has bytes, is answered with an error', () => {
+  for (const body of ['', '80', 'bbffffffffffffff', `a16164${'81'.repeat(40)}00`]) {
+    const packet = new Uint8Array(SMP_HEADER_BYTES + body.length / 2);
+    packet.set(Buffer.from(body, 'hex'), SMP_HEADER_BYTES);
+    writeSmpHeader(
+      packet,
+      { op: SMP_READ, version: 1, group: GROUP_OS, sequence: 7, command: OS_ECHO },
+      body.length / 2,
+    );
+    const bench = new Bench();
+    const answers: Uint8Array[] = [];
+    const reader = new ConsoleReader(new Uint8Array(PACKET_BYTES));
+    bench.heard = (bytes) => {
+      for (const byte of bytes) {
+        const answer = reader.take(byte);
+        if (answer !== null) answers.push(answer.slice());
+      }
+    };
+    new ConsoleWriter((line) => bench.run(line)).send(packet);
+    assert.equal(answers.length, 1, body);
+    assert.deepEqual(decodeCbor(answers[0]!.subarray(SMP_HEADER_BYTES)), { rc: RC_INVALID });
+  }
+});
+
+test('info tells the slots, the counter, the memory and what is in use', async () => {
+  const info = await new Bench().ask(DELTA_INFO);
+  assert.equal(info['slots'], 2);
+  assert.equal(info['signed'], true);
+  assert.equal(info['zstd'], false);
+  assert.equal(info['ram'], 21_504);
+  assert.deepEqual(info['use'], { heap: 1, heapPeak: 2, stackPeak: 3, lost: 4 });
+  const active = info['active'] as Answer;
+  assert.equal(active['state'], 'good');
+  assert.equal(active['size'], OLD.length);
+  assert.equal(Buffer.from(active['sha'] as Uint8Array).toString('hex'), sha256Hex(OLD));
+});
+
+test('an update sent in pieces is staged, activated on trial, confirmed and rolled back', async () => {
+  const bench = new Bench();
+  await bench.client.update(PATCH, CHUNK_BYTES);
+  assert.equal((await bench.ask(DELTA_STATUS))['committed'], NEXT.length);
+  assert.equal(((await bench.ask(DELTA_ACTIVATE))['active'] as Answer)['state'], 'trial');
+  assert.equal(sha256Hex(bench.image.activeModel()), sha256Hex(NEXT));
+  assert.equal(((await bench.ask(DELTA_CONFIRM))['active'] as Answer)['state'], 'good');
+  await bench.ask(DELTA_ROLLBACK);
+  assert.equal(sha256Hex(bench.image.activeModel()), sha256Hex(OLD));
+});
+
+test('data at a wrong offset is not taken, and the answer names the offset that is wanted', async () => {
+  const bench = new Bench();
+  await bench.ask(DELTA_BEGIN, { header: PATCH.subarray(0, CHUNK_BYTES) });
+  for (const off of [0, CHUNK_BYTES - 1, CHUNK_BYTES + 1, PATCH.length]) {
+    const answer = await bench.ask(DELTA_DATA, { off, data: noise(CHUNK_BYTES, 9) });
+    assert.equal(answer['off'], CHUNK_BYTES, `off ${off}`);
+  }
+  // What was said in between has not spoilt the update.
+  const answer = await bench.ask(DELTA_DATA, { off: CHUNK_BYTES, data: PATCH.subarray(CHUNK_BYTES, 2 * CHUNK_BYTES) });
+  assert.equal(answer['off'], 2 * CHUNK_BYTES);
+});
+
+test('begin is answered as pending before the signature is looked at, and status tells when it is done', async () => {
+  let verified = 0;
+  const verifier = new NodeSignatureVerifier();
+  const bench = new Bench(undefined, {
+    verifier: {
+      verify: (...of) => {
+        verified++;
+        return verifier.verify(...of);
+      },
+    },
+  });
+  bench.stepsAfter = 0;
+  assert.equal((await bench.ask(DELTA_BEGIN, { header: PATCH.subarray(0, CHUNK_BYTES) }))['pending'], true);
+  assert.equal(verified, 0);
+  let answer = await bench.ask(DELTA_STATUS);
+  for (let polls = 0; answer['pending'] === true; polls++) {
+    assert.ok(polls < 100, 'pending for ever');
+    answer = await bench.ask(DELTA_STATUS);
+  }
+  assert.equal(verified, 1);
+  assert.equal(answer['off'], CHUNK_BYTES);
+});
+
+test('data that takes longer than a peer waits is answered with what was taken of it', async () => {
+  const bench = new Bench();
+  bench.tick = 500;
+  const offsets: number[] = [];
+  await bench.client.update(PATCH, CHUNK_BYTES, (offset) => offsets.push(offset));
+  assert.ok(
+    offsets.some((offset, i) => offset < (offsets[i - 1] ?? CHUNK_BYTES) + CHUNK_BYTES && offset < PATCH.length),
+  );
+  // The peer went on from the offset it was told.
+  await bench.ask(DELTA_ACTIVATE);
+  assert.equal(sha256Hex(bench.image.activeModel()), sha256Hex(NEXT));
+});
+
+test('an aborted update is idle, takes no data, and its patch goes on from the journal when it is sent again', async () => {
+  const bench = new Bench();
+  let sent = 0;
+  const aborting = bench.client.update(PATCH, CHUNK_BYTES, (offset) => {
+    sent = offset;
+    if (offset > PATCH.length / 2) throw new Error('enough');
+  });
+  await assert.rejects(aborting, /enough/);
+  const { committed } = (await bench.ask(DELTA_STATUS)) as { committed: number };
+  assert.equal((await bench.ask(DELTA_ABORT))['state'], 'idle');
+  assert.equal(await bench.refusal(DELTA_DATA, { off: sent, data: noise(10, 9) }), 'idle');
+  assert.equal(await bench.refusal(DELTA_ACTIVATE), 'writing');
+  await bench.ask(DELTA_BEGIN, { header: PATCH.subarray(0, CHUNK_BYTES) });
+  const again = await bench.ask(DELTA_STATUS);
+  assert.ok(committed > 0);
+  assert.equal(again['committed'], committed);
+  await bench.client.update(PATCH, CHUNK_BYTES);
+  await bench.ask(DELTA_ACTIVATE);
+  assert.equal(sha256Hex(bench.image.activeModel()), sha256Hex(NEXT));
+});
+
+test('garbage is collected after an update is given up and before the next one takes memory', async () => {
+  const order: string[] = [];
+  const verifier = new NodeSignatureVerifier();
+  const bench = new Bench(undefined, {
+    collectGarbage: () => order.push('collect'),
+    verifier: {
+      verify: (...of) => {
+        order.push('verify');
+        return verifier.verify(...of);
+      },
+    },
+  });
+  for (let round = 0; round < 2; round++) await bench.ask(DELTA_BEGIN, { header: PATCH.subarray(0, CHUNK_BYTES) });
+  assert.deepEqual(order, ['collect', 'verify', 'collect', 'verify']);
+});
+
+test('a stranger, a wrong base, a device without keys and a full heap are refused by name', async () => {
+  const begin = async (patch: Uint8Array, change: Partial<DeviceOptions> = {}): Promise<string> => {
+    const bench = new Bench(undefined, change);
+    const before = bench.image.bytes.slice();
+    const reason = await bench.client.update(patch, CHUNK_BYTES).then(
+      () => 'staged',
+      (error) => (error as Refused).reason,
+    );
+    assert.deepEqual(bench.image.bytes, before);
+    return reason;
+  };
+  const stranger = testKeypair(8).privateKey;
+  const otherBase = OLD.slice();
+  otherBase[0] = otherBase[0]! ^ 1;
+  assert.equal(await begin(makePatch(OLD, NEXT, { ...OPTIONS, privateKey: stranger })), 'UNKNOWN_SIGNER');
+  assert.equal(await begin(makePatch(otherBase, NEXT, OPTIONS)), 'SOURCE_HASH_MISMATCH');
+  assert.equal(await begin(PATCH, { trustedKeys: [] }), 'VERIFY_UNAVAILABLE');
+  const full = (): never => {
+    throw Object.assign(new Error('out of memory'), { name: 'InternalError' });
+  };
+  assert.equal(await begin(PATCH, { hasher: { reset: full, update: full, digest: full } }), 'OUT_OF_MEMORY');
+});
