@@ -21,12 +21,14 @@ static const JSCFunctionListEntry array_methods[] = {
     JS_CFUNC_DEF("indexOf", 1, js_array_indexOf),
     JS_CFUNC_MAGIC_DEF("map", 1, js_array_every, special_map),
     JS_CFUNC_MAGIC_DEF("push", 1, js_array_push, 0),
+    JS_CFUNC_DEF("reverse", 0, js_array_reverse),
     JS_CFUNC_MAGIC_DEF("slice", 2, js_array_slice, 0),
     JS_CFUNC_MAGIC_DEF("values", 0, js_create_array_iterator, JS_ITERATOR_KIND_VALUE),
     JS_ALIAS_DEF("[Symbol.iterator]", "values"),
 };
 static const JSCFunctionListEntry number_functions[] = {
     JS_CFUNC_DEF("parseInt", 2, js_parseInt),
+    JS_CFUNC_DEF("isFinite", 1, js_number_isFinite),
     JS_CFUNC_DEF("isInteger", 1, js_number_isInteger),
     JS_CFUNC_DEF("isNaN", 1, js_number_isNaN),
     JS_CFUNC_DEF("isSafeInteger", 1, js_number_isSafeInteger),
