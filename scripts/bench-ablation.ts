@@ -1,5 +1,5 @@
 /**
- * `npm run bench:ablation [-- DIR] [--only TEXT] [--most-bytes N]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
+ * `npm run bench:ablation [-- DIR] [--only TEXT,TEXT] [--most-bytes N]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
  * of the production source, built, and measured with bench:size over the pairs of DIR (default ../shared/models)
  * whose target has at most N bytes (default 400000); the table has the
  * geometric mean of ours / best other tool per group. A minute an idea and core.

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT]`: our patch for every pair in DIR beside
+ * `npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT,TEXT]`: our patch for every pair in DIR beside
  * what other tools make of it (DIR/baseline.md). DIR has the layout of the shared model pairs: manifest.json, NAME/old.EXT,
  * NAME/new.EXT. Every patch is applied and compared, every size read from the file. Prints a table and, last, one JSON line.
  */
@@ -81,7 +81,7 @@ async function main(folder: string): Promise<void> {
   );
   try {
     const rows: Row[] = [];
-    for (const pair of manifest.filter(({ name }) => name.includes(values.only))) {
+    for (const pair of manifest.filter(({ name }) => values.only.split(',').some((text) => name.includes(text)))) {
       const baseline = baselines.get(pair.name);
       const { size } = statSync(join(folder, pair.name, `new.${pair.format}`));
       if (baseline === undefined || size > Number(values['most-bytes'])) continue;
@@ -205,7 +205,7 @@ function show({ geometricMean, median, worst }: Statistics): string {
 const [folder] = positionals;
 if (folder === undefined) {
   console.error(
-    'usage: npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT]',
+    'usage: npm run bench:size -- DIR [--neural] [--level N] [--profile gateway|mcu] [--in-place] [--only TEXT,TEXT]',
   );
   process.exitCode = 2;
 } else await main(folder);
