@@ -53,8 +53,8 @@ describe('BlockDevice', () => {
 
   test('writes no record into the sector of another', () => {
     const device = BlockDevice.open(sizedFile(MIB), { blockLength: 16 * KIB, sectorBytes: 4096 });
-    assert.throws(() => device.flash().program(144, new Uint8Array(4096)), /whole sectors of 4096 bytes/);
-    assert.throws(() => device.flash().program(0, new Uint8Array(144)), /whole sectors of 4096 bytes/);
+    assert.throws(() => device.flash().program(144, new Uint8Array(4096)), /writes of 4096 bytes/);
+    assert.throws(() => device.flash().program(0, new Uint8Array(144)), /writes of 4096 bytes/);
     const layout = planLayout(device.status());
     FlashSlots.format(device.regions(layout));
     const store = FlashSlots.open(device.regions(layout));

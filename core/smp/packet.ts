@@ -24,8 +24,6 @@ export const DELTA_ROLLBACK = 6;
 export const DELTA_ABORT = 7;
 
 /** SMP's own error codes (group 0 of `err`), as far as a server needs them. */
-export const RC_UNKNOWN = 1;
-export const RC_NO_MEMORY = 2;
 export const RC_INVALID = 3;
 export const RC_NOT_SUPPORTED = 8;
 

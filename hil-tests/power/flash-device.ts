@@ -11,15 +11,12 @@ import { createMixedModels } from '../../core/codec/mixed-models.js';
 import { FlashRegion } from '../../core/flash-region.js';
 import { noise } from '../../core/patch/build-patch.test.js';
 import { HASH_BYTES } from '../../core/patch/frames.js';
-import type { ByteSource, FlashDevice, FlashStatus } from '../../core/ports.js';
+import type { ByteSource, FlashDevice } from '../../core/ports.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
 import type { Geometry } from './geometries.js';
-
-export type Operation =
-  | { readonly kind: 'erase'; readonly block: number }
-  | { readonly kind: 'program'; readonly offset: number; readonly bytes: Uint8Array };
+import { type Operation, Recorder } from './recorder.js';
 
 const decompressor = createDecompressor();
 const verifier = new NodeSignatureVerifier();
@@ -89,12 +86,6 @@ export class FlashPart {
     }
   }
 
-  /** One recorded operation, done again. */
-  repeat(operation: Operation): void {
-    if (operation.kind === 'erase') this.part.eraseBlock(operation.block);
-    else this.part.program(operation.offset, operation.bytes);
-  }
-
   isJournal(operation: Operation): boolean {
     const { blockLength } = this.geometry.part;
     const start = operation.kind === 'erase' ? operation.block * blockLength : operation.offset;
@@ -153,40 +144,5 @@ export class FlashPart {
   private source(): ByteSource {
     const { active } = this;
     return { size: this.update.source.length, read: (offset, into) => active.read(offset, into) };
-  }
-}
-
-export class Recorder implements FlashDevice {
-  private readonly region: FlashDevice;
-  private readonly firstBlock: number;
-  private readonly log: Operation[];
-
-  constructor(region: FlashDevice, firstBlock: number, log: Operation[]) {
-    this.region = region;
-    this.firstBlock = firstBlock;
-    this.log = log;
-  }
-
-  status(): FlashStatus {
-    return this.region.status();
-  }
-
-  read(offset: number, into: Uint8Array): void {
-    this.region.read(offset, into);
-  }
-
-  eraseBlock(index: number): void {
-    this.log.push({ kind: 'erase', block: this.firstBlock + index });
-    this.region.eraseBlock(index);
-  }
-
-  program(offset: number, bytes: Uint8Array): void {
-    const start = this.firstBlock * this.region.status().blockLength;
-    this.log.push({ kind: 'program', offset: start + offset, bytes: bytes.slice() });
-    this.region.program(offset, bytes);
-  }
-
-  sync(): void {
-    this.region.sync();
   }
 }

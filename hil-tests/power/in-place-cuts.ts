@@ -1,26 +1,22 @@
-/**
- * Cuts of in-place updates, as flash-cuts.ts makes them of A/B ones: the operations of a run are recorded and done again up
- * to the cut, then the device boots and goes on to the end. And decay: bits that turn while the power is off.
- */
+/** Cuts of in-place updates. And decay: bits that turn while the power is off. */
 import assert from 'node:assert/strict';
 import { holdsOneModel } from '../../core/apply/journal.js';
 import { PROFILES } from '../../core/limits.js';
 import { PowerCut } from '../../targets/sim/nor-flash.js';
 import { Prng } from '../../targets/sim/prng.js';
+import { cut, cutAtRandom, cutEach, cutPairs, replay, type Subject } from './cut-walk.js';
 import { encodeInPlaceUpdate } from './encoded-update.js';
-import { cutsOf, nameOf, type Variant } from './flash-cuts.js';
-import type { Operation } from './flash-device.js';
 import type { Geometry } from './geometries.js';
 import type { Codec } from './images.js';
 import { type InPlaceDevice, InPlacePart } from './in-place-device.js';
 import { buildFullImage, buildInPlaceUpdate, type InPlaceShape } from './in-place-images.js';
+import type { Operation } from './recorder.js';
 import type { Tally } from './tally.js';
 
 const UNITS = 8;
 /** Of the scratch area. */
 const SCRATCH_SLOTS = 3;
-const MOST_CUTS_OF_ONE_RUN = 5;
-/** Journal records are torn at each byte where a boot is quick, else at three. */
+/** Up to here boots are quick, and journal records are torn at each byte. */
 const SMALL_IMAGE = 1 << 16;
 
 type Update = InPlacePart['update'];
@@ -64,6 +60,18 @@ function assertIdealWear({ wear: { slot, scratch } }: Case): void {
   assert.ok(Math.max(...scratch) - Math.min(...scratch) <= 1, `scratch blocks wear alike: ${scratch}`);
 }
 
+function subjectOf(part: InPlacePart, ideal: Case): Subject<number> {
+  const isSmall = part.update.target.length <= SMALL_IMAGE;
+  return {
+    part: part.part,
+    isTornEverywhere: (operation) => isSmall && part.isJournal(operation),
+    before: () => part.rig.checkpoint(part.update)?.targetOffset ?? 0,
+    judge: (_, known) => part.assertHonest(known),
+    goOn: (log) => part.boot(512, log),
+    assertEnd: (cuts) => assertEnd(part, ideal, cuts),
+  };
+}
+
 /** Every operation of one update x every kind of cut. */
 export function inPlaceCuts(
   tally: Tally,
@@ -75,38 +83,8 @@ export function inPlaceCuts(
   const update = buildInPlaceUpdate(shapeOf(geometry), codec);
   const ideal = undisturbed(geometry, update, scratchSlots);
   tally.run(`${name}/wear`, () => assertIdealWear(ideal));
-  const part = new InPlacePart(ideal.device, update, 1);
-  const live = new InPlacePart(ideal.device, update, 1);
-  const start = live.part.snapshot();
-  const everyByte = update.target.length <= SMALL_IMAGE;
-  for (const [index, operation] of ideal.operations.entries()) {
-    const before = part.part.snapshot();
-    const known = part.rig.checkpoint(update)?.targetOffset ?? 0;
-    const variants = cutsOf(part, operation, everyByte);
-    for (const variant of variants) {
-      tally.run(`${name}/${index}/${nameOf(variant)}`, () => {
-        part.part.restore(before);
-        cut(tally, part, operation, variant, known);
-        part.boot();
-        assertEnd(part, ideal, 1);
-      });
-    }
-    const variant = variants[index % variants.length]!;
-    tally.run(`${name}/${index}/live-${nameOf(variant)}`, () => {
-      live.part.restore(start);
-      live.part.planCut({ operation: index, ...variant });
-      assert.throws(() => live.boot(), PowerCut);
-      assert.ok(live.part.fired, 'the cut fired');
-      tally.countFired();
-      live.part.reboot();
-      part.part.restore(before);
-      cut(tally, part, operation, variant, known);
-      const [one, other] = [live, part].map((each) => each.part.snapshot().bytes);
-      assert.ok(Buffer.compare(one!, other!) === 0, 'a recorded operation leaves what the real run leaves');
-    });
-    part.part.restore(before);
-    part.repeat(operation);
-  }
+  const subject = (): Subject<number> => subjectOf(new InPlacePart(ideal.device, update, 1), ideal);
+  cutEach(tally, name, ideal.operations, subject(), subject());
 }
 
 /** All pairs: a first cut at any operation of the update, a second at any operation of the boot that goes on from it. */
@@ -119,44 +97,11 @@ export function pairsOfInPlaceCuts(
 ): void {
   const update = buildInPlaceUpdate(shapeOf(geometry), codec);
   const ideal = undisturbed(geometry, update);
-  const part = new InPlacePart(ideal.device, update, 1);
-  for (const [index, operation] of ideal.operations.entries()) {
-    const before = part.part.snapshot();
-    for (const variant of index % shard[1] === shard[0] ? cutsOf(part, operation, false) : []) {
-      const first = `${name}/${index}/${nameOf(variant)}`;
-      if (!tally.wants(first)) continue;
-      part.part.restore(before);
-      cut(tally, part, operation, variant, 0);
-      secondCuts(tally, first, part, ideal);
-    }
-    part.part.restore(before);
-    part.repeat(operation);
-  }
+  const subject = subjectOf(new InPlacePart(ideal.device, update, 1), ideal);
+  cutPairs(tally, name, ideal.operations, subject, (index) => index % shard[1] === shard[0]);
 }
 
-function secondCuts(tally: Tally, first: string, part: InPlacePart, ideal: Case): void {
-  part.part.reboot();
-  const afterFirst = part.part.snapshot();
-  const resumed: Operation[] = [];
-  part.boot(512, resumed);
-  part.part.restore(afterFirst);
-  for (const [index, operation] of resumed.entries()) {
-    const before = part.part.snapshot();
-    const known = part.rig.checkpoint(part.update)?.targetOffset ?? 0;
-    for (const variant of cutsOf(part, operation, false)) {
-      tally.run(`${first}/${index}/${nameOf(variant)}`, () => {
-        part.part.restore(before);
-        cut(tally, part, operation, variant, known);
-        part.boot();
-        assertEnd(part, ideal, 2);
-      });
-    }
-    part.part.restore(before);
-    part.repeat(operation);
-  }
-}
-
-/** Several cuts anywhere, also while it resumes, with chunks of any size: all of it from the seed. */
+/** Several cuts anywhere. */
 export function randomInPlaceCuts(
   tally: Tally,
   name: string,
@@ -165,34 +110,22 @@ export function randomInPlaceCuts(
   seeds: [number, number],
 ): void {
   const ideal = undisturbed(geometry, buildInPlaceUpdate(shapeOf(geometry), codec));
-  for (let seed = seeds[0]; seed < seeds[1]; seed++) {
-    tally.run(`${name}/${seed}`, () =>
-      runThroughCuts(tally, new InPlacePart(ideal.device, ideal.update, seed), ideal, seed),
-    );
-  }
+  for (let seed = seeds[0]; seed < seeds[1]; seed++)
+    tally.run(`${name}/${seed}`, () => runThroughCuts(tally, ideal, seed));
 }
 
-function runThroughCuts(tally: Tally, part: InPlacePart, ideal: Case, seed: number): void {
-  const random = new Prng(seed);
-  const wanted = 2 + random.below(MOST_CUTS_OF_ONE_RUN - 1);
-  let cuts = 0;
+function runThroughCuts(tally: Tally, ideal: Case, seed: number): void {
+  const part = new InPlacePart(ideal.device, ideal.update, seed);
   let known = 0;
-  for (let boots = 0; ; boots++) {
-    assert.ok(boots <= wanted, 'it ends after as many boots as there are cuts, and one');
-    const kind = (['before', 'after', 'torn'] as const)[random.below(3)]!;
-    if (cuts < wanted)
-      part.part.planCut({ operation: random.below(ideal.operations.length >> Math.min(cuts, 3)), kind });
-    try {
-      part.boot(1 + random.below(2000));
-      break;
-    } catch (error) {
-      if (!(error instanceof PowerCut)) throw error;
-      assert.ok(part.part.fired);
-      tally.countFired();
-      cuts++;
+  const cuts = cutAtRandom(
+    tally,
+    part.part,
+    { seed, operations: ideal.operations.length },
+    (chunkBytes) => part.boot(chunkBytes),
+    () => {
       known = part.assertHonest(known);
-    }
-  }
+    },
+  );
   part.part.reboot();
   assertEnd(part, ideal, cuts);
 }
@@ -207,7 +140,7 @@ export function encodedInPlaceCuts(tally: Tally, name: string, geometry: Geometr
   for (let seed = 1; seed <= 25; seed++) {
     tally.run(`${name}/${seed}`, () => {
       assert.ok(ideal !== null, 'it applies without a cut');
-      runThroughCuts(tally, new InPlacePart(ideal.device, update, seed), ideal, seed);
+      runThroughCuts(tally, ideal, seed);
     });
   }
 }
@@ -224,21 +157,19 @@ export function inPlaceDecay(tally: Tally, name: string, geometry: Geometry): vo
   const ideal = undisturbed(geometry, update);
   const part = new InPlacePart(ideal.device, update, 1);
   const restored = new Prng(7);
-  for (const [index, operation] of ideal.operations.entries()) {
-    const before = part.part.snapshot();
+  replay(part.part, ideal.operations, (operation, index, rewind) => {
     for (const place of ['scratch', 'source'] as const) {
       tally.run(`${name}/${index}/${place}`, () => {
-        part.part.restore(before);
-        cut(tally, part, operation, { kind: 'torn', ...(operation.kind === 'erase' ? {} : { tornByte: 0 }) }, 0);
+        rewind();
+        cut(tally, part.part, operation, { kind: 'torn', ...(operation.kind === 'erase' ? {} : { tornByte: 0 }) });
+        part.assertHonest(0);
         part.part.reboot();
         decay(part, place, shape.unitBytes);
         bootRotten(part);
         recover(tally, part, full, restored);
       });
     }
-    part.part.restore(before);
-    part.repeat(operation);
-  }
+  });
 }
 
 /** The first byte of the newest scratch slot, or of the last unit that is still to be read. */
@@ -281,14 +212,6 @@ function recover(tally: Tally, part: InPlacePart, full: Update, random: Prng): v
   rig.boot(full);
   assert.ok(rig.holds(full.target));
   assert.equal(rig.state(), 'whole');
-}
-
-function cut(tally: Tally, part: InPlacePart, operation: Operation, variant: Variant, known: number): void {
-  part.part.planCut({ operation: 0, ...variant });
-  assert.throws(() => part.repeat(operation), PowerCut);
-  assert.ok(part.part.fired, 'the cut fired');
-  tally.countFired();
-  part.assertHonest(known);
 }
 
 /** After `cuts` cuts and a boot that came to the end. A block is erased again at most once a cut. */

@@ -9,7 +9,7 @@ import { type InPlaceLayout, InPlaceRig } from '../../core/apply/in-place-rig.te
 import { type Checkpoint, holdsOneModel, Journal } from '../../core/apply/journal.js';
 import { HASH_BYTES } from '../../core/patch/frames.js';
 import type { FlashDevice } from '../../core/ports.js';
-import { type Operation, Recorder } from './flash-device.js';
+import { type Operation, Recorder } from './recorder.js';
 
 export interface InPlaceDevice {
   readonly layout: InPlaceLayout;
@@ -43,12 +43,6 @@ export class InPlacePart {
     const watched = (region: FlashDevice): FlashDevice =>
       log === null ? region : new Recorder(region, this.firstBlockOf(region), log);
     feedBoot(new Applier(rig.options(update, watched)), update, chunkBytes);
-  }
-
-  /** One recorded operation, done again. */
-  repeat(operation: Operation): void {
-    if (operation.kind === 'erase') this.part.eraseBlock(operation.block);
-    else this.part.program(operation.offset, operation.bytes);
   }
 
   isJournal(operation: Operation): boolean {

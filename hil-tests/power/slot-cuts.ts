@@ -1,19 +1,12 @@
-/**
- * Cuts through the whole life of an update on raw flash: apply, stage, activate, trial boots, confirm, rollback or revert. As
- * in flash-cuts.ts operations are recorded once and done again, the last of them cut; then the device really lives on.
- */
+/** Cuts through the whole life of an update on raw flash: apply, stage, activate, trial boots, confirm, rollback or revert. */
 import assert from 'node:assert/strict';
-import { type CutPlan, PowerCut } from '../../targets/sim/nor-flash.js';
-import { Prng } from '../../targets/sim/prng.js';
-import type { Operation } from './flash-device.js';
+import { cutAtRandom, cutEach, cutPairs, type Subject, type Variant } from './cut-walk.js';
 import type { Geometry } from './geometries.js';
 import { buildUpdate, type Codec } from './images.js';
+import { type Operation, repeat } from './recorder.js';
 import { BASE_SLOT, LIVES, type Life, NEW_SLOT, SlotPart, TRIAL_BOOTS } from './slot-device.js';
 import type { Tally } from './tally.js';
 
-type Variant = Omit<CutPlan, 'operation'>;
-
-const MOST_CUTS_OF_ONE_RUN = 6;
 const PAGE_BYTES = 256;
 
 interface Ideal {
@@ -45,37 +38,27 @@ function rehearse(tally: Tally, name: string, device: SlotPart): Ideal | null {
   }
 }
 
+/** What the records say before and after an operation. */
+type States = readonly [string, string];
+
+function subjectOf(device: SlotPart, ideal: Ideal): Subject<States> {
+  return {
+    part: device.part,
+    isTornEverywhere: (operation) => device.isRecord(operation),
+    before: (operation) => statesAround(device, operation),
+    judge: (variant, states) => assertCutState(device, variant, states),
+    goOn: (log) => liveOn(device, ideal, log),
+    assertEnd: (cuts) => assertEnd(device, ideal, cuts),
+  };
+}
+
 /** Every operation of a life x every kind of cut; a record is torn at each of its bytes. */
 export function slotCuts(tally: Tally, name: string, geometry: Geometry, codec: Codec, life: Life): void {
   const update = buildUpdate(geometry, codec);
   const ideal = rehearse(tally, name, new SlotPart(geometry, update, life, 1));
   if (ideal === null) return;
-  const device = new SlotPart(geometry, update, life, 1);
-  const live = new SlotPart(geometry, update, life, 1);
-  const start = live.part.snapshot();
-  for (const [index, operation] of ideal.operations.entries()) {
-    const states = statesAround(device, operation);
-    const before = device.part.snapshot();
-    const variants = cutsOf(operation, device.isRecord(operation));
-    for (const variant of variants) {
-      tally.run(`${name}/${index}/${nameOf(variant)}`, () => {
-        device.part.restore(before);
-        cut(tally, device, operation, variant, states);
-        liveOn(device, ideal, 1);
-      });
-    }
-    const variant = variants[index % variants.length]!;
-    tally.run(`${name}/${index}/live-${nameOf(variant)}`, () => {
-      live.part.restore(start);
-      cutLive(tally, live, { operation: index, ...variant });
-      device.part.restore(before);
-      cut(tally, device, operation, variant, states);
-      assert.ok(sameBytes(live, device), 'a recorded operation leaves what the real run leaves');
-      liveOn(live, ideal, 1);
-    });
-    device.part.restore(before);
-    device.repeat(operation);
-  }
+  const subject = (): Subject<States> => subjectOf(new SlotPart(geometry, update, life, 1), ideal);
+  cutEach(tally, name, ideal.operations, subject(), subject());
 }
 
 /** All pairs: a first cut at any operation on the records or after the apply, a second at any of the life that goes on. */
@@ -90,44 +73,11 @@ export function pairsOfSlotCuts(
   const ideal = rehearse(tally, name, new SlotPart(geometry, update, life, 1));
   if (ideal === null) return;
   const device = new SlotPart(geometry, update, life, 1);
-  for (const [index, operation] of ideal.operations.entries()) {
-    const states = statesAround(device, operation);
-    const before = device.part.snapshot();
+  cutPairs(tally, name, ideal.operations, subjectOf(device, ideal), (index, operation) => {
+    if (index % shard[1] !== shard[0]) return false;
     const isApplied = index > 2 && device.table().slots[NEW_SLOT].state !== 'writing';
-    if (index % shard[1] === shard[0] && (isApplied || device.isRecord(operation))) {
-      for (const variant of cutsOf(operation, false)) {
-        const first = `${name}/${index}/${nameOf(variant)}`;
-        if (!tally.wants(first)) continue;
-        device.part.restore(before);
-        cut(tally, device, operation, variant, states);
-        secondCuts(tally, first, device, ideal);
-      }
-    }
-    device.part.restore(before);
-    device.repeat(operation);
-  }
-}
-
-function secondCuts(tally: Tally, first: string, device: SlotPart, ideal: Ideal): void {
-  device.part.reboot();
-  const afterFirst = device.part.snapshot();
-  const resumed: Operation[] = [];
-  forget(device);
-  device.live(resumed);
-  device.part.restore(afterFirst);
-  for (const [index, operation] of resumed.entries()) {
-    const states = statesAround(device, operation);
-    const before = device.part.snapshot();
-    for (const variant of cutsOf(operation, false)) {
-      tally.run(`${first}/${index}/${nameOf(variant)}`, () => {
-        device.part.restore(before);
-        cut(tally, device, operation, variant, states);
-        liveOn(device, ideal, 2);
-      });
-    }
-    device.part.restore(before);
-    device.repeat(operation);
-  }
+    return isApplied || device.isRecord(operation);
+  });
 }
 
 /** Several cuts anywhere in real runs, on a part that programs by the page where its blocks have pages. */
@@ -147,63 +97,30 @@ export function randomSlotCuts(
     tally.run(`${name}/${seed}`, () => {
       const { life, ideal } = lives[seed % lives.length]!;
       const device = new SlotPart(geometry, update, life, seed, PAGE_BYTES);
-      const random = new Prng(seed);
-      const wanted = 2 + random.below(MOST_CUTS_OF_ONE_RUN - 1);
-      let cuts = 0;
-      for (let ended = false; !ended; ) {
-        const kind = (['before', 'after', 'torn'] as const)[random.below(3)]!;
-        if (cuts < wanted)
-          device.part.planCut({ operation: random.below(ideal.operations.length >> (cuts & 3)), kind });
-        try {
-          device.live(null, 1 + random.below(2000));
-          ended = true;
-        } catch (error) {
-          if (!(error instanceof PowerCut)) throw error;
-          assert.ok(device.part.fired);
-          tally.countFired();
-          cuts++;
-          device.assertSound(device.table());
-        }
-      }
+      const cuts = cutAtRandom(
+        tally,
+        device.part,
+        { seed, operations: ideal.operations.length },
+        (chunkBytes) => device.live(null, chunkBytes),
+        () => device.assertSound(device.table()),
+      );
       assert.ok(device.boots <= ideal.boots + cuts, `${device.boots} boots, with ${cuts} cuts`);
       assertEnd(device, ideal, cuts);
     });
   }
 }
 
-/** What the records say before and after an operation: after a cut they say the one or the other. */
-function statesAround(device: SlotPart, operation: Operation): readonly [string, string] {
+function statesAround(device: SlotPart, operation: Operation): States {
   const image = device.part.snapshot();
   const before = JSON.stringify(device.table());
-  device.repeat(operation);
+  repeat(device.part, operation);
   const after = JSON.stringify(device.table());
   device.part.restore(image);
   return [before, after];
 }
 
-function cutsOf(operation: Operation, everyByte: boolean): Variant[] {
-  const variants: Variant[] = [{ kind: 'before' }, { kind: 'after' }];
-  if (operation.kind === 'erase') return [...variants, { kind: 'torn' }];
-  const { length } = operation.bytes;
-  const torn = everyByte ? Array.from({ length }, (_, i) => i) : [0, length >> 1, length - 1];
-  return [...variants, ...torn.map((tornByte) => ({ kind: 'torn', tornByte }) as const)];
-}
-
-function nameOf({ kind, tornByte }: Variant): string {
-  return tornByte === undefined ? kind : `${kind}@${tornByte}`;
-}
-
-function cut(
-  tally: Tally,
-  device: SlotPart,
-  operation: Operation,
-  variant: Variant,
-  [before, after]: readonly [string, string],
-): void {
-  device.part.planCut({ operation: 0, ...variant });
-  assert.throws(() => device.repeat(operation), PowerCut);
-  assert.ok(device.part.fired, 'the cut fired');
-  tally.countFired();
+/** After a cut the records say what they said before the operation or after it. */
+function assertCutState(device: SlotPart, variant: Variant, [before, after]: States): void {
   const table = device.table();
   const state = JSON.stringify(table);
   const expected = variant.kind === 'before' ? [before] : variant.kind === 'after' ? [after] : [before, after];
@@ -211,27 +128,12 @@ function cut(
   device.assertSound(table);
 }
 
-function cutLive(tally: Tally, device: SlotPart, plan: CutPlan): void {
-  forget(device);
-  device.part.planCut(plan);
-  assert.throws(() => device.live(), PowerCut);
-  assert.ok(device.part.fired, 'the cut fired');
-  tally.countFired();
-  device.part.reboot();
-}
-
 /** To the end of a life that was cut; boots of the trial that are on record stay counted. */
-function liveOn(device: SlotPart, ideal: Ideal, cuts: number): void {
-  forget(device);
-  device.trialRuns = device.table().trialBoots;
-  device.live();
-  assert.ok(device.boots <= ideal.boots + 1, `${device.boots} boots to the end`);
-  assertEnd(device, ideal, cuts);
-}
-
-function forget(device: SlotPart): void {
-  device.trialRuns = 0;
+function liveOn(device: SlotPart, ideal: Ideal, log: Operation[] | null): void {
   device.boots = 0;
+  device.trialRuns = device.table().trialBoots;
+  device.live(log);
+  assert.ok(device.boots <= ideal.boots + 1, `${device.boots} boots to the end`);
 }
 
 function assertEnd(device: SlotPart, ideal: Ideal, cuts: number): void {
@@ -242,8 +144,4 @@ function assertEnd(device: SlotPart, ideal: Ideal, cuts: number): void {
     const bound = isActive ? 0 : (1 + cuts) * Math.max(1, ideal.wear[block]!);
     assert.ok(erases <= bound, `block ${block} was erased ${erases} times, expected at most ${bound}`);
   }
-}
-
-function sameBytes(one: SlotPart, other: SlotPart): boolean {
-  return Buffer.compare(one.part.snapshot().bytes, other.part.snapshot().bytes) === 0;
 }

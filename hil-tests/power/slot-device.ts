@@ -21,8 +21,8 @@ import { decodeTable, emptyTable, type SlotTable, TABLE_BYTES, TABLE_MAGIC } fro
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
-import { type Operation, Recorder } from './flash-device.js';
 import type { Geometry } from './geometries.js';
+import { type Operation, Recorder } from './recorder.js';
 
 /**
  * `kept`: staged, activated by a second step, confirmed at its first boot, and at last rolled back by its operator. `unfit`:
@@ -84,11 +84,6 @@ export class SlotPart {
   live(log: Operation[] | null = null, chunkBytes = 512): void {
     do this.boots++;
     while (!this.powerUp(log, chunkBytes));
-  }
-
-  repeat(operation: Operation): void {
-    if (operation.kind === 'erase') this.part.eraseBlock(operation.block);
-    else this.part.program(operation.offset, operation.bytes);
   }
 
   isRecord(operation: Operation): boolean {

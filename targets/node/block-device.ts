@@ -9,6 +9,7 @@ import { FlashRegion } from '../../core/flash-region.js';
 import type { FlashDevice, FlashStatus } from '../../core/ports.js';
 import { checkLayout, type SlotLayout, type SlotRegions } from '../../core/slots/layout.js';
 import { FileFlash } from './file-flash.js';
+import { requireAligned, requireBlock } from './flash-file.js';
 import { attempt } from './io-error.js';
 
 export interface BlockDeviceOptions {
@@ -103,15 +104,12 @@ class SectorFlash implements FlashDevice {
   }
 
   eraseBlock(index: number): void {
-    const { blocks, blockLength } = this.geometry;
-    invariant(Number.isSafeInteger(index) && index >= 0 && index < blocks, `block ${index} is below ${blocks}`);
-    this.disk.program(index * blockLength, this.erased);
+    requireBlock(this.geometry, index);
+    this.disk.program(index * this.geometry.blockLength, this.erased);
   }
 
   program(offset: number, bytes: Uint8Array): void {
-    const { writeAlign } = this.geometry;
-    const isAligned = offset % writeAlign === 0 && bytes.length % writeAlign === 0;
-    invariant(isAligned, `whole sectors of ${writeAlign} bytes, got ${bytes.length} at ${offset}`);
+    requireAligned(this.geometry, offset, bytes.length);
     this.disk.program(offset, bytes);
   }
 

@@ -9,7 +9,7 @@
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
 import { IoError, invariant } from '../../core/errors.js';
 import type { FlashDevice, FlashStatus } from '../../core/ports.js';
-import { readFully, writeFully } from './file-io.js';
+import { FlashFile, requireBlock } from './flash-file.js';
 import { attempt } from './io-error.js';
 
 export type EraseMode = 'eager' | 'lazy';
@@ -27,11 +27,9 @@ export interface FileFlashOptions {
 const DEFAULT_BLOCK_BYTES = 64 << 10;
 
 export class FileFlash implements FlashDevice {
-  readonly path: string;
-  private readonly geometry: FlashStatus;
+  private readonly file: FlashFile;
   private readonly mode: EraseMode;
   private readonly erased: Uint8Array;
-  private fd: number;
 
   /**
    * Over an open read-write descriptor, which `close` closes; `path` only appears in messages. Eager: a file shorter than
@@ -42,11 +40,9 @@ export class FileFlash implements FlashDevice {
     invariant(Number.isSafeInteger(size) && size >= 0, `size is a byte count, got ${size}`);
     invariant(Number.isSafeInteger(blockLength) && blockLength > 0, `blockLength is a byte count, got ${blockLength}`);
     const blocks = Math.ceil(size / blockLength);
-    this.geometry = { size: blocks * blockLength, blockLength, blocks, writeAlign: 1, eraseValue };
+    this.file = new FlashFile(fd, path, { size: blocks * blockLength, blockLength, blocks, writeAlign: 1, eraseValue });
     this.mode = erase;
     this.erased = new Uint8Array(erase === 'eager' ? blockLength : 0).fill(eraseValue);
-    this.path = path;
-    this.fd = fd;
     if (erase === 'eager') this.fillUp();
   }
 
@@ -64,67 +60,57 @@ export class FileFlash implements FlashDevice {
     }
   }
 
+  get path(): string {
+    return this.file.path;
+  }
+
   status(): FlashStatus {
-    return this.geometry;
+    return this.file.geometry;
   }
 
   /** Bytes in the file now: on a lazy device less than `status().size` until its end was programmed. */
   length(): number {
-    return attempt(`cannot read ${this.path}`, () => fstatSync(this.open()).size);
+    const { file } = this;
+    return attempt(`cannot read ${file.path}`, () => fstatSync(file.descriptor()).size);
   }
 
   read(offset: number, into: Uint8Array): void {
-    this.requireRange(offset, into.length);
-    const count = readFully(this.open(), this.path, offset, into);
-    into.fill(this.geometry.eraseValue, count);
+    into.fill(this.file.geometry.eraseValue, this.file.read(offset, into));
   }
 
   eraseBlock(index: number): void {
-    const { blocks, blockLength } = this.geometry;
-    invariant(Number.isSafeInteger(index) && index >= 0 && index < blocks, `block ${index} is below ${blocks}`);
-    const fd = this.open();
-    if (this.mode === 'eager') writeFully(fd, this.path, index * blockLength, this.erased);
+    const { geometry } = this.file;
+    requireBlock(geometry, index);
+    this.file.descriptor();
+    if (this.mode === 'eager') this.file.write(index * geometry.blockLength, this.erased);
   }
 
   program(offset: number, bytes: Uint8Array): void {
-    this.requireRange(offset, bytes.length);
-    writeFully(this.open(), this.path, offset, bytes);
+    this.file.write(offset, bytes);
   }
 
   sync(): void {
-    attempt(`cannot sync ${this.path}`, () => fsyncSync(this.open()));
+    const { file } = this;
+    attempt(`cannot sync ${file.path}`, () => fsyncSync(file.descriptor()));
   }
 
   /** Cuts the file to `size` bytes: the padding after the last byte of a model. */
   truncate(size: number): void {
-    attempt(`cannot truncate ${this.path}`, () => ftruncateSync(this.open(), size));
+    const { file } = this;
+    attempt(`cannot truncate ${file.path}`, () => ftruncateSync(file.descriptor(), size));
   }
 
   /** Does not sync. May be called again. */
   close(): void {
-    const { fd } = this;
-    if (fd === -1) return;
-    // Forgotten first: a descriptor number is reused, and a late write would land in somebody else's file.
-    this.fd = -1;
-    attempt(`cannot close ${this.path}`, () => closeSync(fd));
+    this.file.close();
   }
 
   private fillUp(): void {
-    const { size } = this.geometry;
+    const { size } = this.file.geometry;
     for (let end = this.length(); end < size; ) {
       const fill = this.erased.subarray(0, Math.min(size - end, this.erased.length));
-      writeFully(this.fd, this.path, end, fill);
+      this.file.write(end, fill);
       end += fill.length;
     }
-  }
-
-  private open(): number {
-    invariant(this.fd !== -1, `${this.path} is used while open`);
-    return this.fd;
-  }
-
-  private requireRange(offset: number, length: number): void {
-    const fits = Number.isSafeInteger(offset) && offset >= 0 && offset + length <= this.geometry.size;
-    invariant(fits, `${length} bytes at ${offset} lie within the ${this.geometry.size} of ${this.path}`);
   }
 }

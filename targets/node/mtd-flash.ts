@@ -4,12 +4,12 @@
  * use, and slots are not laid around bad blocks. Use UBI there, with a file system and a slot directory.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { constants, openSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { IoError, invariant } from '../../core/errors.js';
+import { IoError } from '../../core/errors.js';
 import type { FlashDevice, FlashStatus } from '../../core/ports.js';
 import { isBlank } from '../../core/slots/blank.js';
-import { readFully, writeFully } from './file-io.js';
+import { FlashFile, requireAligned, requireBlock } from './flash-file.js';
 import { attempt } from './io-error.js';
 
 export interface MtdFlashOptions {
@@ -26,16 +26,12 @@ const ERASE_MS = 60_000;
 const TYPES = ['nor', 'ram'];
 
 export class MtdFlash implements FlashDevice {
-  readonly path: string;
-  private readonly geometry: FlashStatus;
+  private readonly file: FlashFile;
   private readonly eraser: string;
   private readonly buffer = new Uint8Array(4096);
-  private fd: number;
 
-  private constructor(path: string, fd: number, geometry: FlashStatus, eraser: string) {
-    this.path = path;
-    this.fd = fd;
-    this.geometry = geometry;
+  private constructor(file: FlashFile, eraser: string) {
+    this.file = file;
     this.eraser = eraser;
   }
 
@@ -57,27 +53,26 @@ export class MtdFlash implements FlashDevice {
     }
     const geometry = { size, blockLength, blocks: size / blockLength, writeAlign, eraseValue: ERASE_VALUE };
     const fd = attempt(`cannot open ${path}`, () => openSync(path, constants.O_RDWR));
-    return new MtdFlash(path, fd, geometry, eraser);
+    return new MtdFlash(new FlashFile(fd, path, geometry), eraser);
   }
 
   status(): FlashStatus {
-    return this.geometry;
+    return this.file.geometry;
   }
 
   read(offset: number, into: Uint8Array): void {
-    this.requireRange(offset, into.length);
-    const count = readFully(this.open(), this.path, offset, into);
+    const count = this.file.read(offset, into);
     if (count < into.length)
-      throw new IoError(`expected ${into.length} bytes at ${offset}, got ${count}: ${this.path}`);
+      throw new IoError(`expected ${into.length} bytes at ${offset}, got ${count}: ${this.file.path}`);
   }
 
   /** Looks at the block afterwards: flash_erase ends well also when a block was not erased. */
   eraseBlock(index: number): void {
-    const { blocks, blockLength } = this.geometry;
-    invariant(Number.isSafeInteger(index) && index >= 0 && index < blocks, `block ${index} is below ${blocks}`);
-    const offset = index * blockLength;
-    const doing = `cannot erase block ${index} of ${this.path}`;
-    const { error, status, stderr } = spawnSync(this.eraser, ['-q', this.path, `${offset}`, '1'], {
+    const { path, geometry } = this.file;
+    requireBlock(geometry, index);
+    const offset = index * geometry.blockLength;
+    const doing = `cannot erase block ${index} of ${path}`;
+    const { error, status, stderr } = spawnSync(this.eraser, ['-q', path, `${offset}`, '1'], {
       encoding: 'utf8',
       timeout: ERASE_MS,
     });
@@ -87,34 +82,18 @@ export class MtdFlash implements FlashDevice {
   }
 
   program(offset: number, bytes: Uint8Array): void {
-    this.requireRange(offset, bytes.length);
-    const { writeAlign } = this.geometry;
-    const isAligned = offset % writeAlign === 0 && bytes.length % writeAlign === 0;
-    invariant(isAligned, `writes of ${writeAlign} bytes, got ${bytes.length} at ${offset}`);
-    writeFully(this.open(), this.path, offset, bytes);
+    requireAligned(this.file.geometry, offset, bytes.length);
+    this.file.write(offset, bytes);
   }
 
   /** A write to an MTD character device is on the flash when it returns; it has no fsync. */
   sync(): void {
-    this.open();
+    this.file.descriptor();
   }
 
   /** May be called again. */
   close(): void {
-    const { fd } = this;
-    if (fd === -1) return;
-    this.fd = -1;
-    attempt(`cannot close ${this.path}`, () => closeSync(fd));
-  }
-
-  private open(): number {
-    invariant(this.fd !== -1, `${this.path} is used while open`);
-    return this.fd;
-  }
-
-  private requireRange(offset: number, length: number): void {
-    const fits = Number.isSafeInteger(offset) && offset >= 0 && offset + length <= this.geometry.size;
-    invariant(fits, `${length} bytes at ${offset} lie within the ${this.geometry.size} of ${this.path}`);
+    this.file.close();
   }
 }
 
