@@ -11,6 +11,7 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { IoError } from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
+import { readPublicKey as readPublicKeyForm } from '../targets/node/key-files.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
 import { APPLY_ROLE, type ApplyRequest, type ApplyWorkerData } from './apply-messages.js';
@@ -25,7 +26,6 @@ import { deviceTopics } from './topics.js';
 
 /** Model formats whose patches this agent applies: all of them, since a patch carries what its format needs. */
 const FORMATS = ['TFLite', 'GGUF', 'ONNX', 'SafeTensors', 'ESPDL', 'Binary'];
-const PUBLIC_KEY_BYTES = 32;
 
 export interface StartOptions {
   readonly config: AgentConfig;
@@ -221,10 +221,11 @@ async function countBoot(file: JsonFile, log: Log): Promise<number> {
 
 async function readPublicKey(path: string): Promise<Uint8Array> {
   const bytes = await readConfigured('trustedKeys', path);
-  if (bytes.length === PUBLIC_KEY_BYTES) return bytes;
-  throw new ConfigError('trustedKeys', [
-    `${path}: expected ${PUBLIC_KEY_BYTES} bytes of an Ed25519 key, got ${bytes.length}`,
-  ]);
+  try {
+    return readPublicKeyForm(bytes);
+  } catch (error) {
+    throw new ConfigError('trustedKeys', [`${path}: ${messageOf(error)}`]);
+  }
 }
 
 async function readTlsFiles(config: AgentConfig): Promise<TlsFiles> {

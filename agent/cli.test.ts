@@ -206,6 +206,42 @@ describe('the way of a patch', () => {
     assert.deepEqual(readFileSync(at('resigned.mlrn')), readFileSync(at('signed.mlrn')));
   });
 
+  test('keys in PEM, encrypted, as a line of OpenSSH, and in another program', async () => {
+    writeFileSync(at('passphrase'), 'open sesame\n');
+    const made = await mallorn(
+      'keygen',
+      '-o',
+      'pem',
+      '--format',
+      'ssh',
+      '--encrypt',
+      '--passphrase-file',
+      'passphrase',
+    );
+    assert.equal(made.code, 0, made.stderr);
+    assert.match(readFileSync(at('pem/mallorn.pub'), 'utf8'), /^ssh-ed25519 [A-Za-z0-9+/]+={0,2} mallorn\n$/);
+    assert.match(readFileSync(at('pem/mallorn.key'), 'utf8'), /^-----BEGIN ENCRYPTED PRIVATE KEY-----\n/);
+    const sign = ['sign', 'unsigned.mlrn', '-o', 'pem.mlrn', '--key', 'pem/mallorn.key'];
+    const asked = await mallorn(...sign);
+    assert.deepEqual([asked.code, existsSync(at('pem.mlrn'))], [2, false]);
+    assert.match(asked.stderr, /needs a passphrase: --passphrase-file/);
+    assert.equal((await mallorn(...sign, '--passphrase-file', 'passphrase')).code, 0);
+    assert.equal((await mallorn('verify', 'source.bin', 'pem.mlrn', '--pubkey', 'pem/mallorn.pub')).code, 0);
+    const signer = `"${process.execPath}" '${at('signer.mjs')}' {message}`;
+    const script = `import { readFileSync, writeSync } from 'node:fs';
+import { createPrivateKey, sign } from 'node:crypto';
+const key = createPrivateKey({ key: readFileSync('pem/mallorn.key'), passphrase: 'open sesame' });
+writeSync(1, sign(null, readFileSync(process.argv[2]), key));`;
+    writeFileSync(at('signer.mjs'), script);
+    const external = ['--signer', signer, '--signer-pubkey', 'pem/mallorn.pub'];
+    assert.equal((await mallorn('sign', 'unsigned.mlrn', '-o', 'ext.mlrn', ...external)).code, 0);
+    assert.deepEqual(readFileSync(at('ext.mlrn')), readFileSync(at('pem.mlrn')));
+    const stated = ['--signer', signer, '--signer-pubkey', 'our.pub'];
+    assert.equal((await mallorn('sign', 'unsigned.mlrn', '-o', 'bad.mlrn', ...stated)).code, 5);
+    assert.equal((await mallorn('sign', 'unsigned.mlrn', '-o', 'bad.mlrn', '--signer', signer)).code, 2);
+    assert.ok(!existsSync(at('bad.mlrn')));
+  });
+
   test('info --verbose, with and without the source', async () => {
     const blind = await mallorn('info', 'unsigned.mlrn', '--verbose');
     assert.match(blind.stdout, /give --source/);

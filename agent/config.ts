@@ -85,7 +85,7 @@ export const configSchema = z.strictObject({
   }),
   /** Folder of the agent's own state; default: `agent-state` beside the configuration file. */
   stateFolder: path.default('agent-state'),
-  /** Files of 32 raw bytes each. At least one: this agent never installs what nobody it trusts has signed. */
+  /** Public keys: 32 raw bytes, PEM or a line of OpenSSH each. At least one: this agent never installs what nobody it trusts has signed. */
   trustedKeys: z.array(path).min(1).max(16),
   /** Where set, a patch for another model family is refused. */
   family: z.string().min(1).max(32).optional(),

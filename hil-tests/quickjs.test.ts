@@ -49,7 +49,7 @@ async function makePatch(neural = false, profile: Profile = 'mcu', unitBytes = 0
       neural,
       profile,
       unitBytes,
-      privateKey,
+      signWith: privateKey,
       family: '',
       deviceClass: '',
       versionCounter: 0,

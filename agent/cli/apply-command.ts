@@ -4,9 +4,10 @@ import type { Command } from 'commander';
 import { SignatureError, SourceHashMismatch } from '../../core/errors.js';
 import { toHex } from '../../core/hex.js';
 import { EXIT_OK, exitCodeOf } from './failure.js';
+import { readPublicKeyFile } from './key-options.js';
 import { table } from './output.js';
 import type { Library } from './platform.js';
-import { type AddCommand, readKey, splitSource, withProgress } from './session.js';
+import { type AddCommand, type Session, splitSource, withProgress } from './session.js';
 
 type Verification = Awaited<ReturnType<Library['verifyPatch']>>;
 
@@ -25,7 +26,7 @@ export const addApply: AddCommand = (program, open) => {
   addCheckFlags(command).action(async (files: string[], flags: CheckFlags & { output: string }, self: Command) => {
     const session = open(self);
     const [source, patch] = splitSource(files, flags.source, 'PATCH');
-    const key = await keyOption(flags);
+    const key = await keyOption(session, flags);
     const verification = await withProgress(session, (call) =>
       session.platform.library.applyPatch(source, patch, flags.output, { ...key, ...call }),
     );
@@ -44,7 +45,7 @@ export const addVerify: AddCommand = (program, open) => {
   addCheckFlags(command).action(async (files: string[], flags: CheckFlags, self: Command) => {
     const session = open(self);
     const [source, patch] = splitSource(files, flags.source, 'PATCH');
-    const key = await keyOption(flags);
+    const key = await keyOption(session, flags);
     const verification = await withProgress(session, (call) =>
       session.platform.library.verifyPatch(source, patch, { ...key, ...call }),
     );
@@ -59,8 +60,8 @@ function addCheckFlags(command: Command): Command {
     .option('--pubkey <file>', 'refuse the patch unless this key has signed it');
 }
 
-async function keyOption({ pubkey }: CheckFlags): Promise<{ publicKey?: Uint8Array }> {
-  return pubkey === undefined ? {} : { publicKey: await readKey(pubkey) };
+async function keyOption(session: Session, { pubkey }: CheckFlags): Promise<{ publicKey?: Uint8Array }> {
+  return pubkey === undefined ? {} : { publicKey: await readPublicKeyFile(session, pubkey) };
 }
 
 function asJson(verification: Verification) {

@@ -3,15 +3,15 @@
 import { type Command, Option } from 'commander';
 import { type BatchFlags, createBatch } from './batch-command.js';
 import { UsageError } from './failure.js';
+import { addSigningFlags, type SigningFlags, signingOptions } from './key-options.js';
 import { bytesText, countText, table } from './output.js';
 import type { PatchStats } from './platform.js';
-import { type AddCommand, integer, readKey, splitSource, withProgress } from './session.js';
+import { type AddCommand, integer, type Session, splitSource, withProgress } from './session.js';
 
 /** What `create` and `publish` know about making a patch. */
-export interface PatchFlags {
+export interface PatchFlags extends SigningFlags {
   readonly level?: number;
   readonly neural?: true;
-  readonly key?: string;
   readonly family?: string;
   readonly deviceClass?: string;
   readonly counter?: number;
@@ -19,23 +19,23 @@ export interface PatchFlags {
 }
 
 export function addPatchFlags(command: Command): Command {
-  return command
+  command
     .option('--level <n>', 'compression level, 1 to 19 (default: 3)', integer)
     .option('--neural', 'use the neural codec')
-    .option('--key <file>', 'sign with this private key')
     .option('--family <name>', 'model family the patch is for')
     .option('--device-class <name>', 'device class the patch is for')
     .option('--counter <n>', 'version counter; devices refuse what is below their floor', integer)
     .option('--min-counter <n>', 'floor that a device has after it committed the patch', integer);
+  return addSigningFlags(command);
 }
 
 /** The library's options, with the key read. */
-export async function patchOptions(flags: PatchFlags) {
-  const { level, neural, key, family, deviceClass, counter, minCounter } = flags;
+export async function patchOptions(session: Session, flags: PatchFlags) {
+  const { level, neural, family, deviceClass, counter, minCounter } = flags;
   return {
     ...(level === undefined ? {} : { compressionLevel: level }),
     ...(neural === undefined ? {} : { neural }),
-    ...(key === undefined ? {} : { privateKey: await readKey(key) }),
+    ...(await signingOptions(session, flags)),
     ...(family === undefined ? {} : { family }),
     ...(deviceClass === undefined ? {} : { deviceClass }),
     ...(counter === undefined ? {} : { versionCounter: counter }),
@@ -71,11 +71,11 @@ export const addCreate: AddCommand = (program, open) => {
     const session = open(self);
     checkBatchFlags(flags);
     if (flags.batch === true) {
-      await createBatch(session, files, flags, await createOptions(flags));
+      await createBatch(session, files, flags, await createOptions(session, flags));
       return;
     }
     const [source, target] = splitSource(files, flags.source, 'TARGET');
-    const options = await createOptions(flags);
+    const options = await createOptions(session, flags);
     const onWarning = (message: string): void => session.output.warning(message);
     const stats = await withProgress(session, (call) =>
       session.platform.library.createPatch(source, target, flags.output, { ...options, ...call, onWarning }),
@@ -84,11 +84,11 @@ export const addCreate: AddCommand = (program, open) => {
   });
 };
 
-async function createOptions(flags: CreateFlags) {
+async function createOptions(session: Session, flags: CreateFlags) {
   const { profile, inPlace = false, eraseBlock } = flags;
   if (eraseBlock !== undefined && !inPlace) throw new UsageError('--erase-block needs --in-place');
   const block = eraseBlock === undefined ? {} : { eraseBlockBytes: eraseBlock };
-  return { ...(await patchOptions(flags)), profile, inPlace, ...block };
+  return { ...(await patchOptions(session, flags)), profile, inPlace, ...block };
 }
 
 function checkBatchFlags({ batch, source, concurrency, full }: CreateFlags): void {

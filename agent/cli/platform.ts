@@ -11,19 +11,27 @@ export type Library = Pick<
   | 'explainPatch'
   | 'fingerprint'
   | 'generateKeypair'
+  | 'isEncryptedKey'
   | 'patchInfo'
+  | 'readPrivateKey'
+  | 'readPublicKey'
   | 'signPatch'
   | 'verifyPatch'
+  | 'writePrivateKey'
+  | 'writePublicKey'
 >;
 
 export type {
   CallOptions,
+  ExternalSigner,
   PatchExplanation,
   PatchInfo,
   PatchOptions,
   PatchPair,
   PatchResult,
   PatchStats,
+  PrivateKeyForm,
+  PublicKeyForm,
 } from '../../targets/node/index.js';
 
 export interface Platform {

@@ -55,7 +55,7 @@ export const addPublish: AddCommand = (program, open) => {
         baseUrl: flags.baseUrl,
         ...(flags.profile === undefined ? {} : { profiles: flags.profile }),
         fullImage: flags.fullImage === true,
-        patch: await patchOptions(flags),
+        patch: await patchOptions(session, flags),
       }),
     );
     if (flags.mqtt !== undefined) await tell(flags.mqtt, flags.topicPrefix, devices, result.desired);

@@ -1,8 +1,6 @@
 /** What every command works with: the library, where to print, and the signal that ends it early. */
 
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import { IoError } from '../../core/errors.js';
 import { UsageError } from './failure.js';
 import type { Output } from './output.js';
 import type { CallOptions, Platform } from './platform.js';
@@ -38,15 +36,6 @@ export function splitSource(files: readonly string[], hasSource: boolean, name: 
   const expected = hasSource ? `SOURCE and ${name}` : `${name} alone, because of --no-source`;
   if (files.length !== (hasSource ? 2 : 1)) throw new UsageError(`expected ${expected}, got ${files.length} files`);
   return hasSource ? [files[0]!, files[1]!] : [null, files[0]!];
-}
-
-/** A key file: raw bytes, whose number the library judges. */
-export async function readKey(path: string): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await readFile(path));
-  } catch (cause) {
-    throw new IoError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
 }
 
 /** An option's value; its range is the library's to judge. */

@@ -33,6 +33,19 @@ export interface CallOptions {
   readonly signal?: AbortSignalLike;
 }
 
+/** A program that signs, so that the private key can stay where it is. What it answers is verified before it is used. */
+export interface ExternalSigner {
+  /**
+   * Program and arguments, run without a shell. It is given the message on stdin, or, where an argument is `{message}`, in a
+   * file whose path stands in that place; it answers on stdout with the Ed25519 signature: 64 bytes, or their hex or base64.
+   */
+  readonly command: readonly string[];
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** Default 60 s, at most an hour. */
+  readonly timeoutMs?: number;
+}
+
 /** What a patch is to be like. */
 export interface PatchOptions {
   /** zstd level, 1 to 19. Default 3. */
@@ -41,6 +54,8 @@ export interface PatchOptions {
   readonly neural?: boolean;
   /** Signs the patch: 64 bytes, seed then public key. */
   readonly privateKey?: Uint8Array;
+  /** Signs the patch, in privateKey's place. */
+  readonly signer?: ExternalSigner;
   /** Sizes of frames, segments and buffers. Default 'gateway'. */
   readonly profile?: Profile;
   /**

@@ -7,6 +7,7 @@ import type {
   ApplyOptions,
   CallOptions,
   CreateOptions,
+  ExternalSigner,
   Input,
   Keypair,
   PatchExplanation,
@@ -16,7 +17,14 @@ import type {
 } from './api-types.js';
 import type { WireVerdict } from './call-protocol.js';
 import { callWorker, throwIfAborted } from './call-worker.js';
-import { checkCreateOptions, checkPrivateKey, checkPublicKey, requireInput, requirePath } from './check-options.js';
+import {
+  checkCreateOptions,
+  checkPrivateKey,
+  checkPublicKey,
+  checkSigningKey,
+  requireInput,
+  requirePath,
+} from './check-options.js';
 import { buffersOf, copyInputs } from './copy-input.js';
 import { createInWorker } from './create-in-worker.js';
 import { reviveMallornError } from './error-wire.js';
@@ -117,22 +125,22 @@ export async function explainPatch(
 }
 
 /**
- * Signs a patch without making it anew. The same key again replaces its signature, another key adds one.
+ * Signs a patch without making it anew, with a private key or a program that has it. The same key again replaces its signature, another key adds one.
  * @throws RangeError for a bad key, before any file is opened; InvalidPatch for a damaged patch or a stand-alone one without
  * counter; SignatureError TOO_MANY_SIGNATURES; IoError
  */
 export async function signPatch(
   patch: Input,
-  privateKey: Uint8Array,
+  privateKey: Uint8Array | ExternalSigner,
   output: string,
   options: CallOptions = {},
 ): Promise<void> {
   requireInput('patch', patch);
   requirePath('output', output);
-  const key = checkPrivateKey(privateKey);
+  const signWith = checkSigningKey(privateKey);
   const [copy] = await copyInputs(options, patch);
   await callWorker(
-    { operation: 'sign', args: { patch: copy, privateKey: key, output }, transfer: buffersOf([copy]) },
+    { operation: 'sign', args: { patch: copy, signWith, output }, transfer: buffersOf([copy]) },
     options,
   );
 }

@@ -6,15 +6,21 @@
 import { equalBytes } from '../../core/bytes.js';
 import { MAX_NAME_BYTES, MAX_UNIT_BYTES, PROFILES, type Profile } from '../../core/limits.js';
 import { encodeUtf8 } from '../../core/utf8.js';
-import type { Input, PatchOptions } from './api-types.js';
+import type { ExternalSigner, Input, PatchOptions } from './api-types.js';
+import { DEFAULT_SIGNER_TIMEOUT_MS, type SignerCommand } from './command-signer.js';
 import { publicKeyOfSeed } from './hashing.js';
 
 const DEFAULT_LEVEL = 3;
 const MAX_LEVEL = 19;
 export const MAX_CONCURRENCY = 256;
+/** An hour: somebody may have to fetch the card. */
+const MAX_SIGNER_TIMEOUT_MS = 3_600_000;
 const MAX_COUNTER = 2 ** 32 - 1;
 /** The header's limit for createdAt, in seconds: far beyond what Date can hold. */
 const MAX_SECONDS = 2 ** 40;
+
+/** A private key of 64 bytes, or the program that has it. */
+export type SigningKey = Uint8Array | SignerCommand;
 
 export interface CheckedCreateOptions {
   readonly level: number;
@@ -22,7 +28,7 @@ export interface CheckedCreateOptions {
   readonly profile: Profile;
   /** 0: not in place. */
   readonly unitBytes: number;
-  readonly privateKey: Uint8Array | null;
+  readonly signWith: SigningKey | null;
   readonly family: string;
   readonly deviceClass: string;
   readonly versionCounter: number;
@@ -44,13 +50,13 @@ export function checkCreateOptions(options: PatchOptions, standalone: boolean): 
     neural,
     profile,
     unitBytes: unitBytesOf(options, PROFILES[profile].segmentBytes),
-    privateKey: options.privateKey === undefined ? null : checkPrivateKey(options.privateKey),
+    signWith: signingKeyOf(options),
     family: checkName('family', options.family ?? ''),
     deviceClass: checkName('deviceClass', options.deviceClass ?? ''),
     ...checkCounters(options),
     createdAt: secondsOf(options.createdAt),
   };
-  if (standalone && checked.privateKey !== null && checked.versionCounter === 0) {
+  if (standalone && checked.signWith !== null && checked.versionCounter === 0) {
     throw new RangeError('versionCounter: a signed stand-alone patch must carry one, or it could be replayed for ever');
   }
   return checked;
@@ -63,6 +69,27 @@ export function checkPrivateKey(key: Uint8Array): Uint8Array {
     throw new RangeError('privateKey: its second half is not the public key of its first half, the seed');
   }
   return key.slice();
+}
+
+/** Returns a copy. @throws RangeError, TypeError */
+export function checkSigningKey(key: Uint8Array | ExternalSigner): SigningKey {
+  if (key instanceof Uint8Array) return checkPrivateKey(key);
+  const { command, publicKey, timeoutMs = DEFAULT_SIGNER_TIMEOUT_MS } = key;
+  if (!Array.isArray(command) || command.some((word) => typeof word !== 'string')) {
+    throw new TypeError('signer.command: expected a program and its arguments, as strings');
+  }
+  if (command[0] === undefined || command[0] === '')
+    throw new RangeError('signer.command: expected a program, got none');
+  requireKey('signer.publicKey', publicKey, 32);
+  integerWithin('signer.timeoutMs', timeoutMs, 1, MAX_SIGNER_TIMEOUT_MS);
+  return { command: [...command], publicKey: publicKey.slice(), timeoutMs };
+}
+
+function signingKeyOf({ privateKey, signer }: PatchOptions): SigningKey | null {
+  if (privateKey !== undefined && signer !== undefined)
+    throw new RangeError('privateKey and signer exclude each other');
+  const key = privateKey ?? signer;
+  return key === undefined ? null : checkSigningKey(key);
 }
 
 /** Returns a copy, null where there is none. @throws RangeError unless it is 32 bytes */

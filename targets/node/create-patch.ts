@@ -12,9 +12,10 @@ import { type TempOutput, withTempOutput } from './atomic-file.js';
 import type { CheckedCreateOptions } from './check-options.js';
 import { writeFully } from './file-io.js';
 import { FileSource } from './file-source.js';
-import { NodeHasher, NodeSigner } from './hashing.js';
+import { NodeHasher } from './hashing.js';
 import { hashInput, refuseOutputOverInput, withInput, withOptionalInput } from './inputs.js';
 import { createApplier, feedWholePatch } from './run-applier.js';
+import { signerFor } from './signer-for.js';
 import { OverflowSpool } from './spool.js';
 import type { Task } from './task.js';
 import { createCompressor } from './zstd-compressor.js';
@@ -88,7 +89,7 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
         targetHash,
       },
       spool,
-      signer: args.privateKey === null ? null : new NodeSigner(args.privateKey),
+      signer: args.signWith === null ? null : signerFor(args.signWith),
       hasher: new NodeHasher(),
       write: (bytes) => {
         writeFully(output.fd, output.tempPath, written, bytes);

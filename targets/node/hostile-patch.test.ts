@@ -50,7 +50,7 @@ async function make(key: Uint8Array | null, neural = false): Promise<Uint8Array>
     unitBytes: 0,
     createdAt: null,
   };
-  await createPatch({ ...options, source, target, output, level: 3, profile: 'mcu', privateKey: key }, task);
+  await createPatch({ ...options, source, target, output, level: 3, profile: 'mcu', signWith: key }, task);
   const bytes = new Uint8Array(readFileSync(output));
   rmSync(output);
   return bytes;

@@ -29,6 +29,7 @@ export type {
   BatchProgress,
   CallOptions,
   CreateOptions,
+  ExternalSigner,
   Input,
   Keypair,
   ModelFormat,
@@ -45,4 +46,13 @@ export type {
   VerifyOptions,
 } from './api-types.js';
 export { createPatches } from './create-patches.js';
+export {
+  isEncryptedKey,
+  type PrivateKeyForm,
+  type PublicKeyForm,
+  readPrivateKey,
+  readPublicKey,
+  writePrivateKey,
+  writePublicKey,
+} from './key-files.js';
 export { PatchVerification, type VerificationParts } from './patch-verification.js';

@@ -6,38 +6,39 @@ import { encodeSignatures, makeSignature, withSignature } from '../../core/patch
 import type { ByteSource } from '../../core/ports.js';
 import type { Input } from './api-types.js';
 import { type TempOutput, withTempOutput } from './atomic-file.js';
+import type { SigningKey } from './check-options.js';
 import { writeFully } from './file-io.js';
 import { forEachFrame } from './frame-chain.js';
-import { NodeHasher, NodeSigner } from './hashing.js';
+import { NodeHasher } from './hashing.js';
 import { type Preamble, readPreamble, refuseOutputOverInput, withInput } from './inputs.js';
+import { signerFor } from './signer-for.js';
 import type { Task } from './task.js';
 
 export interface SignArguments {
   readonly patch: Input;
-  /** 64 bytes, seed then public key. */
-  readonly privateKey: Uint8Array;
+  readonly signWith: SigningKey;
   readonly output: string;
 }
 
 /** @throws InvalidPatch for a patch that is damaged or must not be signed: a signature says that somebody looked */
-export function signPatch({ patch, privateKey, output }: SignArguments, task: Task): void {
+export function signPatch({ patch, signWith, output }: SignArguments, task: Task): void {
   refuseOutputOverInput(output, [patch]);
   withInput(patch, (source) => {
     const preamble = readPreamble(source);
-    const signatures = signaturesWith(preamble, privateKey);
+    const signatures = signaturesWith(preamble, signWith);
     withTempOutput(output, (temp) => write(source, preamble, signatures, temp, task));
   });
 }
 
 /** The count byte and the signature blocks, ours among them. */
-function signaturesWith({ header, headerBytes, signatures }: Preamble, privateKey: Uint8Array): Uint8Array {
+function signaturesWith({ header, headerBytes, signatures }: Preamble, signWith: SigningKey): Uint8Array {
   if (header.standalone && header.versionCounter === 0) {
     throw new InvalidPatch(
       'COUNTER_MISSING',
       'a stand-alone patch without a version counter must not be signed: make it anew with one',
     );
   }
-  const added = makeSignature(headerBytes, new NodeSigner(privateKey), new NodeHasher());
+  const added = makeSignature(headerBytes, signerFor(signWith), new NodeHasher());
   const blocks = withSignature(signatures, added);
   const encoded = encodeSignatures(blocks);
   if (blocks.length > MAX_SIGNATURES || headerBytes.length + encoded.length > MAX_PREAMBLE_BYTES) {
