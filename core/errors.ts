@@ -34,6 +34,10 @@ export type ErrorCode =
   | 'BAD_SIGNATURE'
   | 'VERIFY_UNAVAILABLE'
   | 'TOO_MANY_SIGNATURES'
+  // Trust files.
+  | 'BAD_TRUST'
+  | 'THRESHOLD_NOT_MET'
+  | 'TRUST_ROLLED_BACK'
   // Devices, files and links.
   | 'IO'
   | 'OUTPUT_IS_INPUT'
@@ -82,6 +86,11 @@ export class InvalidPatch extends MallornError {
 /** A key was given and the patch does not carry a valid signature of it. */
 export class SignatureError extends MallornError {
   override readonly name = 'SignatureError';
+}
+
+/** A trust file that is malformed, not signed by enough roots, or older than what is trusted already. */
+export class TrustError extends MallornError {
+  override readonly name = 'TrustError';
 }
 
 /** A file, flash part or link failed; the input itself may be fine. */

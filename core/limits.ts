@@ -41,3 +41,12 @@ export const MAX_CONTEXT_BYTES = 1 << 22;
 export const MAX_FILE_BYTES = 2 ** 48;
 /** What a gateway lets one patch claim for its decoder unless told otherwise. */
 export const DEFAULT_MAX_BUFFER_BYTES = 64 << 20;
+
+/** Of a trust file: every list full is 27 KB. */
+export const MAX_TRUST_BYTES = 32 * 1024;
+export const MAX_TRUST_ROOTS = 16;
+export const MAX_TRUST_KEYS = 32;
+export const MAX_REVOKED_KEYS = 128;
+/** Roots of two versions sign a rotation. Each costs one verification at most. */
+export const MAX_TRUST_SIGNATURES = 32;
+export const MAX_TRUST_VERSION = 2 ** 32 - 1;
