@@ -23,6 +23,7 @@ import type { Log } from './log.js';
 import { MqttLink } from './mqtt-link.js';
 import { AgentRuntime } from './runtime.js';
 import { deviceTopics } from './topics.js';
+import { distinctKeys, fixedKeys, type KeySource, TrustStore } from './trust-store.js';
 
 /** Model formats whose patches this agent applies: all of them, since a patch carries what its format needs. */
 const FORMATS = ['TFLite', 'GGUF', 'ONNX', 'SafeTensors', 'ESPDL', 'Binary'];
@@ -83,12 +84,12 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
 /** @throws ConfigError for keys and certificates that cannot be used, IoError when the slots cannot be owned or are damaged. */
 export async function startAgent(options: StartOptions): Promise<RunningAgent> {
   const { config } = options;
-  const trustedKeys = await Promise.all(config.trustedKeys.map(readPublicKey));
+  const trust = await openTrust(options);
   const tls = await readTlsFiles(config);
   const slots = openSlots(options);
   try {
     installFactoryModel(options, slots);
-    return await compose(options, trustedKeys, tls, slots);
+    return await compose(options, trust, tls, slots);
   } catch (error) {
     slots.close();
     throw error;
@@ -114,7 +115,7 @@ type TlsFiles = Partial<Record<'ca' | 'cert' | 'key', Uint8Array>>;
 
 async function compose(
   { config, agentVersion, workerEntry, log, ...timing }: StartOptions,
-  trustedKeys: Uint8Array[],
+  trust: KeySource,
   tls: TlsFiles,
   slots: SlotDirectory,
 ): Promise<RunningAgent> {
@@ -127,13 +128,17 @@ async function compose(
       maxPatchBytes: config.limits.maxPatchBytes,
       allowedHosts: config.allowedHosts ?? null,
       allowInsecureHttp: config.allowInsecureHttp,
-      policyId: policyId(config, trustedKeys),
+      // Asked anew each time: a trust file that arrives, or a key that expires, changes what is refused.
+      get policyId() {
+        return policyId(config, trust.keys());
+      },
       retry: config.retry,
     },
     limits: config.retry,
     stateFile: new JsonFile(join(config.stateFolder, 'state.json')),
-    openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config, trustedKeys), onProgress),
+    openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
     publish: (reported) => link?.publishReported(reported),
+    onTrust: (chain) => trust.offer(chain),
     log,
   });
   await runtime.start();
@@ -146,7 +151,7 @@ async function compose(
     topics: deviceTopics(config.topicPrefix, config.device),
     bootCount,
     ...timing,
-    birth: () => birthDocument(config, agentVersion, trustedKeys, runtime),
+    birth: () => birthDocument(config, agentVersion, trust, runtime),
     onDesired: (payload) => runtime.desired(payload),
     log,
   });
@@ -156,6 +161,7 @@ async function compose(
   const stop = async (): Promise<void> => {
     await runtime.stop();
     await startedLink.close();
+    await trust.settled();
     slots.close();
   };
   return {
@@ -168,12 +174,11 @@ async function compose(
   };
 }
 
-function workerDataFor(config: AgentConfig, trustedKeys: Uint8Array[]): ApplyWorkerData {
+function workerDataFor(config: AgentConfig): ApplyWorkerData {
   return {
     role: APPLY_ROLE,
     slotsFolder: config.model.slots,
     rules: {
-      trustedKeys,
       family: config.family ?? null,
       deviceClass: config.deviceClass ?? null,
       maxTargetBytes: config.limits.maxTargetBytes,
@@ -185,7 +190,7 @@ function workerDataFor(config: AgentConfig, trustedKeys: Uint8Array[]): ApplyWor
 function birthDocument(
   config: AgentConfig,
   agentVersion: string,
-  trustedKeys: Uint8Array[],
+  trust: KeySource,
   runtime: AgentRuntime,
 ): Record<string, unknown> {
   const { model, installed_version: version, sha256 } = runtime.reported();
@@ -194,7 +199,8 @@ function birthDocument(
     formats: FORMATS,
     ramBytes: totalmem(),
     slots: 2,
-    trustedKeys: trustedKeys.map(keyIdHex),
+    trustedKeys: distinctKeys(trust.keys()).map(keyIdHex),
+    ...(trust.version === null ? {} : { trustVersion: trust.version }),
     children: [],
     models: sha256 === null ? [] : [{ model, version, sha256 }],
     ...(config.family === undefined ? {} : { family: config.family }),
@@ -217,6 +223,19 @@ async function countBoot(file: JsonFile, log: Log): Promise<number> {
     log('error', 'cannot count this start', { error: messageOf(error) });
   }
   return boots;
+}
+
+/** @throws ConfigError, TrustError for a pinned file that is not sound, IoError for a damaged store */
+async function openTrust({ config, log }: StartOptions): Promise<KeySource> {
+  const { trust, trustedKeys = [], stateFolder } = config;
+  if (trust === undefined) return fixedKeys(await Promise.all(trustedKeys.map(readPublicKey)));
+  return TrustStore.open({
+    pinned: await readConfigured('trust.root', trust.root),
+    path: join(stateFolder, 'trust.json'),
+    verifier: new NodeSignatureVerifier(),
+    now: () => (trust.clock === 'none' ? null : `${new Date().toISOString().slice(0, 19)}Z`),
+    log,
+  });
 }
 
 async function readPublicKey(path: string): Promise<Uint8Array> {

@@ -4,6 +4,7 @@
  */
 import type { Failure } from './failure.js';
 import type { ActiveModel, Progress } from './machine-types.js';
+import type { TrustedKeys } from './trust-store.js';
 import type { ApplyOrder, SessionRules, SessionStep } from './update-session.js';
 
 /** Tells the agent's apply worker from other workers that run the same bundle. */
@@ -12,12 +13,12 @@ export const APPLY_ROLE = 'mallorn-agent-apply';
 export interface ApplyWorkerData {
   readonly role: typeof APPLY_ROLE;
   readonly slotsFolder: string;
-  readonly rules: SessionRules;
+  readonly rules: Omit<SessionRules, keyof TrustedKeys>;
 }
 
 export type ApplyRequest =
   | { readonly kind: 'slots' }
-  | { readonly kind: 'begin'; readonly order: ApplyOrder }
+  | { readonly kind: 'begin'; readonly order: ApplyOrder; readonly keys: TrustedKeys }
   | { readonly kind: 'push'; readonly bytes: Uint8Array }
   | { readonly kind: 'end' }
   | { readonly kind: 'commit' };

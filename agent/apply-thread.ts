@@ -16,15 +16,24 @@ import type {
 } from './apply-messages.js';
 import { retryable } from './failure.js';
 import type { Progress } from './machine-types.js';
+import type { TrustedKeys } from './trust-store.js';
 import type { ApplyOrder } from './update-session.js';
 
 export class ApplyThread implements ApplySession {
   private readonly worker: Worker;
+  private readonly keys: () => TrustedKeys;
   private readonly onProgress: (progress: Progress) => void;
   private pending: ((reply: ApplyReply) => void) | null = null;
   private death: string | null = null;
 
-  constructor(workerEntry: URL, workerData: ApplyWorkerData, onProgress: (progress: Progress) => void) {
+  /** `keys` is asked anew for each update: which are trusted may change while the thread lives. */
+  constructor(
+    workerEntry: URL,
+    workerData: ApplyWorkerData,
+    keys: () => TrustedKeys,
+    onProgress: (progress: Progress) => void,
+  ) {
+    this.keys = keys;
     this.onProgress = onProgress;
     this.worker = new Worker(workerEntry, { workerData, name: 'mallorn-apply' });
     this.worker.on('message', (message: ApplyMessage) => this.receive(message));
@@ -37,7 +46,7 @@ export class ApplyThread implements ApplySession {
   }
 
   begin(order: ApplyOrder): Promise<DoneReply | Failed> {
-    return this.call<DoneReply>({ kind: 'begin', order });
+    return this.call<DoneReply>({ kind: 'begin', order, keys: this.keys() });
   }
 
   /** Takes `bytes` away from the caller: they move to the other thread without a copy. */

@@ -3,21 +3,21 @@
 import { invariant } from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import type { SlotContents } from '../core/ports.js';
-import type { ApplyMessage, ApplyReply, ApplyRequest } from './apply-messages.js';
+import type { ApplyMessage, ApplyReply, ApplyRequest, ApplyWorkerData } from './apply-messages.js';
 import { failureOf } from './failure.js';
 import type { ActiveModel, Progress } from './machine-types.js';
-import { type SessionPorts, type SessionRules, UpdateSession } from './update-session.js';
+import { type SessionPorts, UpdateSession } from './update-session.js';
 
 /** `openPorts` is called at the first request: a damaged slot folder is then a reply and not a dead thread. */
 export class ApplyServer {
   private readonly openPorts: () => SessionPorts;
-  private readonly rules: SessionRules;
+  private readonly rules: ApplyWorkerData['rules'];
   private readonly send: (message: ApplyMessage) => void;
   private ports: SessionPorts | null = null;
   private session: UpdateSession | null = null;
   private lastPercent = -1;
 
-  constructor(openPorts: () => SessionPorts, rules: SessionRules, send: (message: ApplyMessage) => void) {
+  constructor(openPorts: () => SessionPorts, rules: ApplyWorkerData['rules'], send: (message: ApplyMessage) => void) {
     this.openPorts = openPorts;
     this.rules = rules;
     this.send = send;
@@ -42,7 +42,9 @@ export class ApplyServer {
         return { kind: 'slots', active: described(ports.slots.active()) };
       case 'begin':
         this.lastPercent = -1;
-        this.session = new UpdateSession(ports, this.rules, request.order, () => this.tellProgress());
+        this.session = new UpdateSession(ports, { ...this.rules, ...request.keys }, request.order, () =>
+          this.tellProgress(),
+        );
         return { kind: 'ok' };
       case 'push': {
         const step = this.current().push(request.bytes);

@@ -14,10 +14,16 @@ else await runWorker();
 
 async function runMain(): Promise<void> {
   const { runCli } = await import('./cli/run-cli.js');
-  const { runWorkersFrom, ...library } = await import('../targets/node/cli-library.js');
+  const { runWorkersFrom, signing, ...library } = await import('../targets/node/cli-library.js');
   const self = new URL(import.meta.url);
   runWorkersFrom(self);
-  await runCli({ library, loadAgent: () => import('./agent.main.js'), workerEntry: self, version: MALLORN_VERSION });
+  await runCli({
+    library,
+    signing,
+    loadAgent: () => import('./agent.main.js'),
+    workerEntry: self,
+    version: MALLORN_VERSION,
+  });
 }
 
 async function runWorker(): Promise<void> {

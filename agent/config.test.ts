@@ -66,6 +66,10 @@ describe('config', () => {
 
   it('refuses what does not fit together', () => {
     assert.match(problems({ ...MINIMAL, mqtt: { url: 'mqtts://b', certPath: 'c' } }), /go together/);
+    const { trustedKeys: _, ...keyless } = MINIMAL;
+    assert.match(problems(keyless), /^trustedKeys: expected either/);
+    assert.match(problems({ ...MINIMAL, trust: { root: 'r' } }), /^trustedKeys: expected either/);
+    assert.deepEqual(parse({ ...keyless, trust: { root: 'r' } }).trust, { root: '/etc/mallorn/r', clock: 'trusted' });
     assert.match(problems({ ...MINIMAL, mqtt: { url: 'http://b' } }), /^mqtt\.url: expected a URL with mqtt:/);
     assert.match(problems({ ...MINIMAL, retry: { minDelayMs: 10, maxDelayMs: 5 } }), /^retry\.minDelayMs/);
   });
@@ -76,9 +80,15 @@ describe('config', () => {
 
   it('names a policy by what can turn a refusal into consent', () => {
     const key = new Uint8Array(32);
-    const id = policyId(parse(MINIMAL), [key]);
-    assert.equal(policyId(parse({ ...MINIMAL, mqtt: { url: 'mqtt://elsewhere' } }), [key]), id);
-    assert.notEqual(policyId(parse({ ...MINIMAL, fullImage: 'always' }), [key]), id);
-    assert.notEqual(policyId(parse(MINIMAL), [key, key]), id);
+    const keys = { trustedKeys: [key], imageKeys: [key] };
+    const id = policyId(parse(MINIMAL), keys);
+    assert.equal(policyId(parse({ ...MINIMAL, mqtt: { url: 'mqtt://elsewhere' } }), keys), id);
+    assert.notEqual(policyId(parse({ ...MINIMAL, fullImage: 'always' }), keys), id);
+    for (const other of [
+      { trustedKeys: [key, key], imageKeys: [key] },
+      { trustedKeys: [key, key], imageKeys: [] },
+      { trustedKeys: [], imageKeys: [key, key] },
+    ])
+      assert.notEqual(policyId(parse(MINIMAL), other), id);
   });
 });

@@ -8,6 +8,7 @@ import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
 import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
+import type { TrustedKeys } from './trust-store.js';
 
 const GIB = 1024 ** 3;
 const SECOND_MS = 1000;
@@ -85,8 +86,16 @@ export const configSchema = z.strictObject({
   }),
   /** Folder of the agent's own state; default: `agent-state` beside the configuration file. */
   stateFolder: path.default('agent-state'),
-  /** Public keys: 32 raw bytes, PEM or a line of OpenSSH each. At least one: this agent never installs what nobody it trusts has signed. */
-  trustedKeys: z.array(path).min(1).max(16),
+  /** Public keys: 32 raw bytes, PEM or a line of OpenSSH each. This agent never installs what nobody it trusts has signed: at least one, or `trust`. */
+  trustedKeys: z.array(path).min(1).max(16).optional(),
+  /** In their place: a trust file, whose roots name the keys and may change them (docs/trust.md). */
+  trust: z
+    .strictObject({
+      root: path,
+      /** `none`: nobody vouches for this device's clock, so that nothing ever expires on it; versions and counters hold. */
+      clock: z.enum(['trusted', 'none']).default('trusted'),
+    })
+    .optional(),
   /** Where set, a patch for another model family is refused. */
   family: z.string().min(1).max(32).optional(),
   /** Where set, a patch for another device class is refused. */
@@ -160,6 +169,9 @@ function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
 function crossChecks(config: AgentConfig): string[] {
   const problems: string[] = [];
   const { mqtt, retry } = config;
+  if ((config.trustedKeys === undefined) === (config.trust === undefined)) {
+    problems.push('trustedKeys: expected either trustedKeys or trust, got both or neither');
+  }
   if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
     problems.push('mqtt: certPath and keyPath go together, got only one of them');
   }
@@ -181,15 +193,17 @@ function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
     },
     model: { ...config.model, slots: absolute(config.model.slots) },
     stateFolder: absolute(config.stateFolder),
-    trustedKeys: config.trustedKeys.map(absolute),
+    ...(config.trustedKeys === undefined ? {} : { trustedKeys: config.trustedKeys.map(absolute) }),
+    ...(config.trust === undefined ? {} : { trust: { ...config.trust, root: absolute(config.trust.root) } }),
   };
 }
 
 /** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */
-export function policyId(config: AgentConfig, trustedKeys: readonly Uint8Array[]): string {
+export function policyId(config: AgentConfig, { trustedKeys, imageKeys }: TrustedKeys): string {
   const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp } = config;
   const hash = createHash('sha256');
   hash.update(JSON.stringify([model.name, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp]));
-  for (const key of trustedKeys) hash.update(key);
+  hash.update(`${trustedKeys.length}`);
+  for (const key of [...trustedKeys, ...imageKeys]) hash.update(key);
   return hash.digest('hex').slice(0, 32);
 }

@@ -5,10 +5,13 @@
  */
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
+import { MAX_TRUST_BYTES } from '../core/limits.js';
 
 export const MAX_DESIRED_BYTES = 128 * 1024;
 const MAX_PATCHES = 256;
 const MAX_URL_LENGTH = 2048;
+/** Rotations a device may have missed. */
+const MAX_TRUST_CHAIN = 16;
 
 const sha256Hex = z
   .string()
@@ -24,6 +27,9 @@ const url = z
 
 const fileSize = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 
+/** A trust file; what is in it core judges. */
+export const trustTextSchema = z.string().min(1).max(MAX_TRUST_BYTES);
+
 export const desiredSchema = z.object({
   model: name(128),
   version: name(128),
@@ -31,6 +37,8 @@ export const desiredSchema = z.object({
   patches: z.array(z.object({ baseSha256: sha256Hex, profile: name(32), url, size: fileSize })).max(MAX_PATCHES),
   /** A stand-alone signed patch: the whole model through the same path. */
   fullImage: z.object({ url, size: fileSize }).nullable().optional(),
+  /** Trust files, oldest first, for devices that know older ones. Nothing but their signatures makes them count. */
+  trust: z.array(trustTextSchema).max(MAX_TRUST_CHAIN).optional(),
 });
 
 export type DesiredDocument = z.infer<typeof desiredSchema>;

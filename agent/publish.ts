@@ -47,6 +47,8 @@ export interface PublishOptions {
   readonly profiles?: readonly ('gateway' | 'mcu')[];
   /** Also a stand-alone patch, for devices whose policy takes whole models. Needs `versionCounter` when signed. */
   readonly fullImage?: boolean;
+  /** Trust files for the document, oldest first. */
+  readonly trust?: readonly string[];
   /** How each patch is made. */
   readonly patch: Omit<PatchRequest, 'profile'>;
   readonly onPatch?: (made: PublishedFile) => void;
@@ -105,6 +107,7 @@ function documentOf(options: PublishOptions, targetSha256: string, files: readon
       baseSha256 === null ? [] : [{ baseSha256, profile, url, size }],
     ),
     fullImage: full === undefined ? null : { url: full.url, size: full.size },
+    ...(options.trust === undefined || options.trust.length === 0 ? {} : { trust: [...options.trust] }),
   };
 }
 

@@ -23,6 +23,8 @@ export interface RuntimeOptions {
   /** Called whenever what there is to say has changed; delivery is the link's business. */
   readonly publish: (reported: Reported) => void;
   readonly log: Log;
+  /** Told of the trust files a document brings, before the document counts. */
+  readonly onTrust?: (chain: readonly string[]) => void;
   /** In [0, 1): spreads the retries of a fleet. */
   readonly random?: () => number;
 }
@@ -68,6 +70,7 @@ export class AgentRuntime {
   desired(payload: Uint8Array): void {
     const wish = parseDesired(payload);
     if (wish.kind === 'unreadable') this.options.log('warn', wish.message);
+    if (wish.kind === 'want' && wish.desired.trust !== undefined) this.options.onTrust?.(wish.desired.trust);
     this.dispatch({ kind: 'desired', wish });
   }
 

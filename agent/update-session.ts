@@ -13,6 +13,7 @@ import {
   InvalidPatch,
   IoError,
   invariant,
+  SignatureError,
   SourceHashMismatch,
   TargetHashMismatch,
 } from '../core/errors.js';
@@ -36,8 +37,10 @@ export interface SessionPorts {
 }
 
 export interface SessionRules {
-  /** 32 bytes each, at least one. */
+  /** 32 bytes each; with none of them nothing is installed. */
   readonly trustedKeys: readonly Uint8Array[];
+  /** For stand-alone patches, where they differ. */
+  readonly imageKeys?: readonly Uint8Array[];
   readonly family: string | null;
   readonly deviceClass: string | null;
   readonly maxTargetBytes: number;
@@ -75,8 +78,12 @@ export class UpdateSession {
 
   /** `onWork` is called after each bounded piece of work. @throws IoError when the base slot cannot be read. */
   constructor(ports: SessionPorts, rules: SessionRules, order: ApplyOrder, onWork: () => void = () => {}) {
+    const { trustedKeys, imageKeys = trustedKeys } = rules;
+    const keys = order.baseSha256 === null ? imageKeys : trustedKeys;
     // An empty list would mean "do not look at signatures" to the applier.
-    invariant(rules.trustedKeys.length > 0, 'an agent trusts at least one key');
+    if (keys.length === 0) {
+      throw new SignatureError('UNKNOWN_SIGNER', 'expected an agent that trusts at least one key for this, got none');
+    }
     this.ports = ports;
     this.order = order;
     this.onWork = onWork;
@@ -89,7 +96,7 @@ export class UpdateSession {
       verifier,
       decompressor,
       mixedModels: createMixedModels,
-      trustedKeys: rules.trustedKeys,
+      trustedKeys: keys,
       policy: {
         maxBufferBytes: rules.maxBufferBytes,
         maxTargetBytes: rules.maxTargetBytes,
@@ -206,6 +213,10 @@ export class UpdateSession {
     const target = toHex(header.targetHash);
     if (target !== this.order.targetSha256) {
       throw new InvalidPatch('BAD_HEADER', `the document wants ${this.order.targetSha256}, the patch makes ${target}`);
+    }
+    // Keys may be good for one and not for the other.
+    if (header.standalone !== (this.base === null)) {
+      throw new InvalidPatch('WRONG_BASE', 'the document names a base for the patch, and it is a stand-alone one');
     }
     const flash = this.ports.slots.openInactive(header.targetSize);
     return new FlashTarget({ flash, targetSize: header.targetSize, hasher: this.ports.hasher, buffer });

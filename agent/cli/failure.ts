@@ -7,17 +7,20 @@ import {
   SignatureError,
   SourceHashMismatch,
   TargetHashMismatch,
+  TrustError,
 } from '../../core/errors.js';
 
 export const EXIT_OK = 0;
 export const EXIT_OTHER = 1;
 export const EXIT_USAGE = 2;
+export const EXIT_SIGNATURE = 5;
 
 /** Most special first is not needed: the classes exclude one another. */
 const EXIT_CODES: readonly (readonly [new (...args: never[]) => Error, number])[] = [
   [SourceHashMismatch, 3],
   [TargetHashMismatch, 4],
-  [SignatureError, 5],
+  [SignatureError, EXIT_SIGNATURE],
+  [TrustError, EXIT_SIGNATURE],
   [IoError, 6],
   [InvalidPatch, 7],
   [RangeError, EXIT_USAGE],

@@ -1,6 +1,9 @@
 /** What the command line is given by its main file. Only types come from targets/: the main file passes the values. */
 
+import type { SignatureVerifier } from '../../core/ports.js';
+import type { TrustSignature } from '../../core/trust/trust-file.js';
 import type * as node from '../../targets/node/index.js';
+import type { ExternalSigner } from '../../targets/node/index.js';
 import type * as agentMain from '../agent.main.js';
 
 export type Library = Pick<
@@ -36,6 +39,13 @@ export type {
 
 export interface Platform {
   readonly library: Library;
+  /** What trust files need beyond patches. */
+  readonly signing: {
+    readonly verifier: SignatureVerifier;
+    /** Waits for an external signer on this thread. @throws what the library's signing throws */
+    readonly signMessage: (message: Uint8Array, key: Uint8Array | ExternalSigner) => TrustSignature;
+    readonly writeFileAtomic: (path: string, bytes: Uint8Array) => void;
+  };
   /** Loaded on demand: it brings the MQTT client. */
   readonly loadAgent: () => Promise<Pick<typeof agentMain, 'loadConfig' | 'startAgent'>>;
   /** The file that serves worker threads. */

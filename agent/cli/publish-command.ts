@@ -1,10 +1,12 @@
 /** `mallorn publish`. */
 
 import { type Command, Option } from 'commander';
+import { MAX_TRUST_BYTES } from '../../core/limits.js';
 import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
 import { addPatchFlags, type PatchFlags, patchOptions } from './create-command.js';
 import { UsageError } from './failure.js';
 import { bytesText, table } from './output.js';
+import { readSmallFile } from './read-file.js';
 import { type AddCommand, withProgress } from './session.js';
 
 interface PublishFlags extends PatchFlags {
@@ -14,6 +16,7 @@ interface PublishFlags extends PatchFlags {
   readonly version: string;
   readonly profile?: readonly ('gateway' | 'mcu')[];
   readonly fullImage?: true;
+  readonly trust?: readonly string[];
   readonly mqtt?: string;
   readonly topicPrefix: string;
   readonly device?: readonly string[];
@@ -30,6 +33,7 @@ export const addPublish: AddCommand = (program, open) => {
     .requiredOption('--model <name>', 'name of the model')
     .requiredOption('--version <version>', 'name of the new version')
     .option('--full-image', 'also a stand-alone patch')
+    .option('--trust <file...>', 'signed trust files the document brings along, oldest first')
     .option('--mqtt <url>', 'put the document on this broker, retained; credentials stand in the URL')
     .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
     .option('--device <id...>', 'devices to tell')
@@ -55,6 +59,7 @@ export const addPublish: AddCommand = (program, open) => {
         baseUrl: flags.baseUrl,
         ...(flags.profile === undefined ? {} : { profiles: flags.profile }),
         fullImage: flags.fullImage === true,
+        trust: await readTrustFiles(flags.trust ?? []),
         patch: await patchOptions(session, flags),
       }),
     );
@@ -69,6 +74,11 @@ export const addPublish: AddCommand = (program, open) => {
     );
   });
 };
+
+async function readTrustFiles(paths: readonly string[]): Promise<string[]> {
+  const files = await Promise.all(paths.map((path) => readSmallFile(path, MAX_TRUST_BYTES)));
+  return files.map((bytes) => new TextDecoder().decode(bytes));
+}
 
 async function tell(url: string, topicPrefix: string, devices: readonly string[], document: unknown): Promise<void> {
   const { publishDesired } = await import('../publish-desired.js');

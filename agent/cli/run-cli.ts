@@ -12,6 +12,7 @@ import { Output } from './output.js';
 import type { Platform } from './platform.js';
 import { addPublish } from './publish-command.js';
 import type { AddCommand, Session } from './session.js';
+import { addTrust } from './trust-commands.js';
 
 const COMMANDS: readonly AddCommand[] = [
   addCreate,
@@ -20,6 +21,7 @@ const COMMANDS: readonly AddCommand[] = [
   addInfo,
   addKeygen,
   addSign,
+  addTrust,
   addFingerprint,
   addPublish,
   addAgent,
@@ -64,7 +66,10 @@ function createProgram(platform: Platform, signal: AbortSignal): Command {
     },
   });
   for (const add of COMMANDS) add(program, open);
-  for (const command of program.commands) addJsonOption(command);
+  for (const command of program.commands) {
+    addJsonOption(command);
+    for (const inner of command.commands) addJsonOption(inner);
+  }
   return program;
 }
 
