@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { verify } from '@stablelib/ed25519';
 import { FlashRegion } from '../../core/flash-region.js';
 import { MemorySource } from '../../core/memory-source.js';
 import type { SlotStore } from '../../core/ports.js';
@@ -87,6 +88,10 @@ hasherContract('PortableHasher', () => new portable.PortableHasher());
 
 signatureVerifierContract('NodeSignatureVerifier', () => new NodeSignatureVerifier());
 signatureVerifierContract('PortableVerifier', () => new portable.PortableVerifier());
+// The device's (targets/quickjs/board-ports.ts) asks the same function, which only the firmware's build can load afresh.
+signatureVerifierContract("SmallVerifier's @stablelib/ed25519", () => ({
+  verify: (publicKey, message, signature) => (verify(publicKey, message, signature) ? 'valid' : 'invalid'),
+}));
 
 decompressorContract('WebAssembly', createDecompressor, createCompressor());
 decompressorContract('portable', portable.createDecompressor, createCompressor());

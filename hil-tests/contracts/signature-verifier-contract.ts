@@ -1,8 +1,10 @@
 /** What core relies on in every SignatureVerifier. What libraries disagree on, core refuses before it asks (ed25519-precheck.ts). */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { ed25519Precheck } from '../../core/patch/ed25519-precheck.js';
 import { RFC_8032_VECTORS } from '../../core/patch/rfc8032.test.js';
 import type { SignatureVerifier } from '../../core/ports.js';
+import { ED25519_CASES } from './ed25519-cases.js';
 import { patternBytes } from './test-bytes.js';
 
 export function signatureVerifierContract(name: string, make: () => SignatureVerifier): void {
@@ -36,6 +38,17 @@ export function signatureVerifierContract(name: string, make: () => SignatureVer
         assert.equal(verifier.verify(patternBytes(32, salt), message, signature), 'invalid');
       }
     });
+
+    for (const one of ED25519_CASES) {
+      test(`calls it ${one.verdict}, behind core's strict check: ${one.name}`, () => {
+        const { publicKey, message, signature } = one;
+        const isPassed = ed25519Precheck(publicKey, signature) === null;
+        const verdict = isPassed ? verifier.verify(publicKey, message, signature) : 'invalid';
+        assert.equal(verdict, one.verdict);
+        // What the check refuses an adapter may be asked all the same, by somebody's mistake: it must not throw.
+        if (!isPassed) verifier.verify(publicKey, message, signature);
+      });
+    }
 
     test('takes views into larger buffers and leaves what it is given alone', () => {
       const buffer = new Uint8Array([9, ...publicKey, 9, ...message, 9, ...signature, 9]);
