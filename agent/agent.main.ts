@@ -14,6 +14,7 @@ import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
 import { readPublicKey as readPublicKeyForm } from '../targets/node/key-files.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
+import { LocalApplication } from './application.js';
 import { APPLY_ROLE, type ApplyRequest, type ApplyWorkerData } from './apply-messages.js';
 import { ApplyThread } from './apply-thread.js';
 import { ApplyServer } from './apply-worker.js';
@@ -89,6 +90,7 @@ export async function startAgent(options: StartOptions): Promise<RunningAgent> {
   const slots = openSlots(options);
   try {
     installFactoryModel(options, slots);
+    countTrialBoot(options, slots);
     return await compose(options, trust, tls, slots);
   } catch (error) {
     slots.close();
@@ -109,6 +111,22 @@ function installFactoryModel({ factoryModel, log }: StartOptions, slots: SlotDir
   const { sha256, size } = kept ?? slots.install(factoryModel);
   const message = kept === null ? 'factory model installed' : 'factory model not needed: there is a model already';
   log('info', message, { path: factoryModel, active: { sha256: toHex(sha256), size } });
+}
+
+/** A start that cannot be counted is made nevertheless: to end the trial the same disk would have to be written. */
+function countTrialBoot({ log }: StartOptions, slots: SlotDirectory): void {
+  try {
+    slots.countTrialBoot();
+  } catch (error) {
+    log('error', 'cannot count this start of a model on trial', { error: messageOf(error) });
+  }
+}
+
+function applicationOf({ model, health, hooks }: AgentConfig, slots: SlotDirectory, log: Log): LocalApplication {
+  const { timeoutMs: hookTimeoutMs, ...commands } = hooks;
+  const { currentPath } = slots;
+  const rules = { modelName: model.name, currentPath, health: health ?? null, hooks: commands, hookTimeoutMs };
+  return new LocalApplication(rules, log);
 }
 
 type TlsFiles = Partial<Record<'ca' | 'cert' | 'key', Uint8Array>>;
@@ -133,10 +151,12 @@ async function compose(
         return policyId(config, trust.keys());
       },
       retry: config.retry,
+      trialBoots: config.health?.trialBoots ?? 0,
     },
     limits: config.retry,
     stateFile: new JsonFile(join(config.stateFolder, 'state.json')),
     openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
+    application: applicationOf(config, slots, log),
     publish: (reported) => link?.publishReported(reported),
     onTrust: (chain) => trust.offer(chain),
     log,
@@ -183,6 +203,7 @@ function workerDataFor(config: AgentConfig): ApplyWorkerData {
       deviceClass: config.deviceClass ?? null,
       maxTargetBytes: config.limits.maxTargetBytes,
       maxBufferBytes: config.limits.maxBufferBytes,
+      trial: config.health !== undefined,
     },
   };
 }

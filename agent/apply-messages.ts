@@ -3,7 +3,7 @@
  * reply; `progress` alone comes unasked.
  */
 import type { Failure } from './failure.js';
-import type { ActiveModel, Progress } from './machine-types.js';
+import type { ActiveModel, Progress, Trial } from './machine-types.js';
 import type { TrustedKeys } from './trust-store.js';
 import type { ApplyOrder, SessionRules, SessionStep } from './update-session.js';
 
@@ -21,12 +21,20 @@ export type ApplyRequest =
   | { readonly kind: 'begin'; readonly order: ApplyOrder; readonly keys: TrustedKeys }
   | { readonly kind: 'push'; readonly bytes: Uint8Array }
   | { readonly kind: 'end' }
-  | { readonly kind: 'commit' };
+  | { readonly kind: 'commit' }
+  /** The model on trial is good. */
+  | { readonly kind: 'confirm' }
+  /** Back to the model before; where nothing is on trial only if `always`. */
+  | { readonly kind: 'rollback'; readonly always: boolean };
 
 /** `reachedBytes` of the target had been produced when it failed. */
 export type Failed = { readonly kind: 'failed'; readonly failure: Failure; readonly reachedBytes: number };
 
-export type SlotsReply = { readonly kind: 'slots'; readonly active: ActiveModel | null };
+export type SlotsReply = {
+  readonly kind: 'slots';
+  readonly active: ActiveModel | null;
+  readonly trial: Trial | null;
+};
 export type PushReply = { readonly kind: 'pushed'; readonly step: SessionStep; readonly progress: Progress };
 export type DoneReply = { readonly kind: 'ok' };
 
@@ -44,6 +52,8 @@ export interface ApplySession {
   end(): Promise<DoneReply | Failed>;
   /** The reply tells what is active afterwards. */
   commit(): Promise<SlotsReply | Failed>;
+  confirm(): Promise<SlotsReply | Failed>;
+  rollback(always: boolean): Promise<SlotsReply | Failed>;
   close(): Promise<void>;
 }
 

@@ -62,6 +62,14 @@ export class ApplyThread implements ApplySession {
     return this.call<SlotsReply>({ kind: 'commit' });
   }
 
+  confirm(): Promise<SlotsReply | Failed> {
+    return this.call<SlotsReply>({ kind: 'confirm' });
+  }
+
+  rollback(always: boolean): Promise<SlotsReply | Failed> {
+    return this.call<SlotsReply>({ kind: 'rollback', always });
+  }
+
   async close(): Promise<void> {
     await this.worker.terminate();
   }

@@ -3,10 +3,10 @@
 import { invariant } from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import type { SlotContents } from '../core/ports.js';
-import type { ApplyMessage, ApplyReply, ApplyRequest, ApplyWorkerData } from './apply-messages.js';
+import type { ApplyMessage, ApplyReply, ApplyRequest, ApplyWorkerData, SlotsReply } from './apply-messages.js';
 import { failureOf } from './failure.js';
 import type { ActiveModel, Progress } from './machine-types.js';
-import { type SessionPorts, UpdateSession } from './update-session.js';
+import { type SessionPorts, type TrialSlots, UpdateSession } from './update-session.js';
 
 /** `openPorts` is called at the first request: a damaged slot folder is then a reply and not a dead thread. */
 export class ApplyServer {
@@ -39,7 +39,7 @@ export class ApplyServer {
   private answer(request: ApplyRequest, ports: SessionPorts): ApplyReply {
     switch (request.kind) {
       case 'slots':
-        return { kind: 'slots', active: described(ports.slots.active()) };
+        return slotsReply(ports.slots);
       case 'begin':
         this.lastPercent = -1;
         this.session = new UpdateSession(ports, { ...this.rules, ...request.keys }, request.order, () =>
@@ -54,7 +54,15 @@ export class ApplyServer {
         this.current().end();
         return { kind: 'ok' };
       case 'commit':
-        return { kind: 'slots', active: described(this.current().commit()) };
+        this.current().commit();
+        return slotsReply(ports.slots);
+      case 'confirm':
+        ports.slots.confirm();
+        return slotsReply(ports.slots);
+      case 'rollback':
+        // A rollback that was cut short after its switch has nothing left to do.
+        if (ports.slots.trial() !== null || request.always) ports.slots.rollback();
+        return slotsReply(ports.slots);
     }
   }
 
@@ -75,6 +83,10 @@ export class ApplyServer {
     this.lastPercent = percent;
     this.send({ kind: 'progress', progress });
   }
+}
+
+function slotsReply(slots: TrialSlots): SlotsReply {
+  return { kind: 'slots', active: described(slots.active()), trial: slots.trial() };
 }
 
 function described(contents: SlotContents | null): ActiveModel | null {

@@ -74,6 +74,37 @@ const retrySchema = z.strictObject({
   stallTimeoutMs: durationMs.default(30 * SECOND_MS),
 });
 
+const argv = z.array(z.string().max(4096)).min(1).max(64);
+
+/** Exactly one of command, url and file. */
+const healthSchema = z.strictObject({
+  /** Program and arguments, without a shell. Healthy: it ends with code 0. */
+  command: argv.optional(),
+  /** Healthy: it answers a GET with 2xx. */
+  url: z
+    .string()
+    .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), 'expected an http or https URL')
+    .optional(),
+  /** Healthy: the application has written or touched it since the switch. */
+  file: path.optional(),
+  /** Asked again and again until it is healthy or this is over. */
+  timeoutMs: durationMs.default(60 * SECOND_MS),
+  intervalMs: durationMs.default(SECOND_MS),
+  /** Starts of the agent that a trial may take; one more and the model is given up. 0: the agent must not die in a trial. */
+  trialBoots: z.number().int().min(0).max(100).default(3),
+});
+
+/** Commands (program and arguments, no shell) that tell the application; see docs/agent.md for what each is told and when. */
+const hooksSchema = z.strictObject({
+  /** Before a download begins. Any code but 0 puts the update off. */
+  preApply: argv.optional(),
+  /** After the switch to a model on trial, before it is asked how it is. Any code but 0 ends the trial. */
+  postActivate: argv.optional(),
+  postCommit: argv.optional(),
+  postRollback: argv.optional(),
+  timeoutMs: durationMs.default(60 * SECOND_MS),
+});
+
 export const configSchema = z.strictObject({
   /** Names this device in every topic. */
   device: deviceName,
@@ -108,6 +139,9 @@ export const configSchema = z.strictObject({
   /** Plain http to other hosts than this one. Loopback is always allowed. */
   allowInsecureHttp: z.boolean().default(false),
   retry: retrySchema.prefault({}),
+  /** Without it a new model is good as soon as it is switched to. */
+  health: healthSchema.optional(),
+  hooks: hooksSchema.prefault({}),
 });
 
 export type AgentConfig = z.infer<typeof configSchema>;
@@ -168,9 +202,16 @@ function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
 
 function crossChecks(config: AgentConfig): string[] {
   const problems: string[] = [];
-  const { mqtt, retry } = config;
+  const { mqtt, retry, health, hooks } = config;
   if ((config.trustedKeys === undefined) === (config.trust === undefined)) {
     problems.push('trustedKeys: expected either trustedKeys or trust, got both or neither');
+  }
+  const questions = [health?.command, health?.url, health?.file].filter((question) => question !== undefined);
+  if (health !== undefined && questions.length !== 1) {
+    problems.push(`health: expected exactly one of command, url and file, got ${questions.length}`);
+  }
+  if (hooks.postActivate !== undefined && health === undefined) {
+    problems.push('hooks.postActivate: there is no trial without health');
   }
   if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
     problems.push('mqtt: certPath and keyPath go together, got only one of them');
@@ -193,6 +234,7 @@ function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
     },
     model: { ...config.model, slots: absolute(config.model.slots) },
     stateFolder: absolute(config.stateFolder),
+    ...(config.health?.file === undefined ? {} : { health: { ...config.health, file: absolute(config.health.file) } }),
     ...(config.trustedKeys === undefined ? {} : { trustedKeys: config.trustedKeys.map(absolute) }),
     ...(config.trust === undefined ? {} : { trust: { ...config.trust, root: absolute(config.trust.root) } }),
   };
@@ -200,9 +242,11 @@ function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
 
 /** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */
 export function policyId(config: AgentConfig, { trustedKeys, imageKeys }: TrustedKeys): string {
-  const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp } = config;
+  const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health } = config;
   const hash = createHash('sha256');
-  hash.update(JSON.stringify([model.name, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp]));
+  hash.update(
+    JSON.stringify([model.name, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health]),
+  );
   hash.update(`${trustedKeys.length}`);
   for (const key of [...trustedKeys, ...imageKeys]) hash.update(key);
   return hash.digest('hex').slice(0, 32);

@@ -39,6 +39,8 @@ export interface Refusal {
 interface Common {
   readonly wish: Wish;
   readonly installed: Installed | null;
+  /** What was installed before it. */
+  readonly previous: Installed | null;
   /** Names the latest piece of asynchronous work. An answer with an older ticket is about work that was given up. */
   readonly ticket: number;
 }
@@ -54,6 +56,10 @@ export type State = Common &
     | { readonly kind: 'applying'; readonly retry: Retry; readonly job: Job; readonly progress: Progress | null }
     /** The inactive slot was read back and is right; the switch is being made. */
     | { readonly kind: 'committing'; readonly retry: Retry; readonly job: Job }
+    /** The new model is active and on trial: it has to show that it is good. */
+    | { readonly kind: 'testing'; readonly retry: Retry }
+    /** It is not good, or was not wanted: the model before it becomes active again. */
+    | { readonly kind: 'rollingBack'; readonly retry: Retry; readonly failure: Failure; readonly always: boolean }
     | { readonly kind: 'waiting'; readonly retry: Retry; readonly failure: Failure }
     /** Permanent for this document, this base and this configuration. */
     | { readonly kind: 'refused'; readonly refusal: Refusal }
@@ -68,6 +74,10 @@ export interface Progress {
   readonly targetSize: number;
 }
 
+export interface Trial {
+  readonly boots: number;
+}
+
 export interface ActiveModel {
   readonly sha256: string;
 }
@@ -76,10 +86,23 @@ export type Event =
   /** First event of a process, after the persisted state was loaded. */
   | { readonly kind: 'booted' }
   | { readonly kind: 'desired'; readonly wish: Wish }
-  | { readonly kind: 'slotsRead'; readonly ticket: number; readonly active: ActiveModel | null }
+  | {
+      readonly kind: 'slotsRead';
+      readonly ticket: number;
+      readonly active: ActiveModel | null;
+      readonly trial: Trial | null;
+    }
   | { readonly kind: 'advanced'; readonly ticket: number; readonly progress: Progress }
   | { readonly kind: 'staged'; readonly ticket: number }
-  | { readonly kind: 'committed'; readonly ticket: number; readonly active: ActiveModel | null }
+  | {
+      readonly kind: 'committed';
+      readonly ticket: number;
+      readonly active: ActiveModel | null;
+      readonly trial: Trial | null;
+    }
+  /** The model on trial was good, and the slots say so. */
+  | { readonly kind: 'confirmed'; readonly ticket: number }
+  | { readonly kind: 'rolledBack'; readonly ticket: number; readonly active: ActiveModel | null }
   /** The work named by the ticket ended without its result. */
   | {
       readonly kind: 'stopped';
@@ -87,7 +110,11 @@ export type Event =
       readonly failure: Failure;
       readonly reachedBytes: number;
     }
-  | { readonly kind: 'retryDue'; readonly ticket: number };
+  | { readonly kind: 'retryDue'; readonly ticket: number }
+  /** A person at the device wants another attempt at what was given up. */
+  | { readonly kind: 'retryAsked' }
+  /** A person at the device wants the model before. */
+  | { readonly kind: 'rollbackAsked' };
 
 /** Carried out in order. `persist` is first wherever it stands, so that no work begins which a restart would not know of. */
 export type Effect =
@@ -97,6 +124,12 @@ export type Effect =
   | { readonly kind: 'startUpdate'; readonly ticket: number; readonly job: Job; readonly again: boolean }
   | { readonly kind: 'abortUpdate' }
   | { readonly kind: 'commit'; readonly ticket: number; readonly job: Job }
+  /** Health check, then confirmation. */
+  | { readonly kind: 'test'; readonly ticket: number }
+  | { readonly kind: 'abortTest' }
+  | { readonly kind: 'rollback'; readonly ticket: number; readonly always: boolean }
+  /** A hook for the application: the slots are at rest. */
+  | { readonly kind: 'tell'; readonly what: 'committed' | 'rolledBack' }
   /** The runtime adds jitter: the machine knows no randomness. */
   | { readonly kind: 'scheduleRetry'; readonly ticket: number; readonly delayMs: number };
 
@@ -110,6 +143,8 @@ export interface MachineSettings extends ChoicePolicy {
   /** Changes when trusted keys, limits or policies do: a refusal under other rules is looked at again. */
   readonly policyId: string;
   readonly retry: RetrySettings;
+  /** Starts that a model may take while on trial; one more and it is given up. */
+  readonly trialBoots: number;
 }
 
 export interface Step {

@@ -1,114 +1,23 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDesired } from './desired.js';
-import { permanent, retryable } from './failure.js';
-import { initialState, step } from './machine.js';
-import type { Effect, Event, MachineSettings, State } from './machine-types.js';
-import { reportOf } from './reported.js';
-import { decodeState, encodeState } from './state-schema.js';
-
-const OLD = 'aa'.repeat(32);
-const NEW = 'bb'.repeat(32);
-const OTHER = 'cc'.repeat(32);
-
-const SETTINGS: MachineSettings = {
-  model: 'pose',
-  fullImage: 'never',
-  maxPatchBytes: 1000,
-  allowedHosts: null,
-  allowInsecureHttp: false,
-  policyId: 'p1',
-  retry: { maxAttempts: 3, minDelayMs: 100, maxDelayMs: 1000 },
-};
-
-function document(extra: Record<string, unknown> = {}): Record<string, unknown> {
-  return {
-    model: 'pose',
-    version: '2.0',
-    targetSha256: NEW,
-    patches: [{ baseSha256: OLD, profile: 'gateway', url: 'https://models.example/p1', size: 500 }],
-    ...extra,
-  };
-}
-
-function wish(extra: Record<string, unknown> = {}): Event {
-  return { kind: 'desired', wish: parseDesired(new TextEncoder().encode(JSON.stringify(document(extra)))) };
-}
-
-const NO_WISH: Event = { kind: 'desired', wish: { kind: 'none' } };
-const GARBAGE: Event = { kind: 'desired', wish: parseDesired(new TextEncoder().encode('{')) };
-
-/** Drives a machine; every state on the way survives a round trip through its persisted form. */
-class Driver {
-  state: State;
-  effects: readonly Effect[] = [];
-  private readonly settings: MachineSettings;
-
-  constructor(settings: Partial<MachineSettings> = {}, state: State = initialState()) {
-    this.settings = { ...SETTINGS, ...settings };
-    this.state = state;
-  }
-
-  /** Apart from `state`, because an assertion about state.kind would narrow it for the rest of a test. */
-  get kind(): State['kind'] {
-    return this.state.kind;
-  }
-
-  send(...events: Event[]): this {
-    for (const event of events) {
-      const { state, effects } = step(this.settings, this.state, event);
-      assert.deepEqual(decodeState(JSON.parse(JSON.stringify(encodeState(state)))), state);
-      this.state = state;
-      this.effects = effects;
-    }
-    return this;
-  }
-
-  /** Events about the work in hand, with its ticket. */
-  slots(sha256: string | null): this {
-    return this.send({ kind: 'slotsRead', ticket: this.state.ticket, active: sha256 === null ? null : { sha256 } });
-  }
-
-  staged(): this {
-    return this.send({ kind: 'staged', ticket: this.state.ticket });
-  }
-
-  committed(sha256: string): this {
-    return this.send({ kind: 'committed', ticket: this.state.ticket, active: { sha256 } });
-  }
-
-  fails(reachedBytes = 0, retryAfterMs?: number): this {
-    const failure = retryable('network', 'gone', retryAfterMs);
-    return this.send({ kind: 'stopped', ticket: this.state.ticket, failure, reachedBytes });
-  }
-
-  refuses(): this {
-    const failure = permanent('unsigned', 'no signature');
-    return this.send({ kind: 'stopped', ticket: this.state.ticket, failure, reachedBytes: 0 });
-  }
-
-  retryDue(): this {
-    return this.send({ kind: 'retryDue', ticket: this.state.ticket });
-  }
-
-  has(kind: Effect['kind']): boolean {
-    return this.effects.some((effect) => effect.kind === kind);
-  }
-
-  get report() {
-    return reportOf('pose', this.state);
-  }
-
-  /** Another process with the same state file. */
-  reboot(settings: Partial<MachineSettings> = {}): Driver {
-    return new Driver(settings, this.state).send({ kind: 'booted' });
-  }
-}
-
-const booted = (settings: Partial<MachineSettings> = {}) => new Driver(settings).send({ kind: 'booted' });
-/** Choosing, with the wish known. */
-const choosing = (settings: Partial<MachineSettings> = {}) => booted(settings).slots(OLD).send(wish());
-const applying = (settings: Partial<MachineSettings> = {}) => choosing(settings).slots(OLD);
+import {
+  applying,
+  booted,
+  choosing,
+  type Driver,
+  document,
+  GARBAGE,
+  NEW,
+  NO_WISH,
+  OLD,
+  OTHER,
+  rollingBack,
+  testing,
+  wish,
+} from '../hil-tests/support/machine-driver.js';
+import { permanent } from './failure.js';
+import { initialState } from './machine.js';
+import { decodeState } from './state-schema.js';
 
 describe('machine', () => {
   it('starting -> choosing: a boot asks the slots first', () => {
@@ -333,7 +242,7 @@ describe('machine', () => {
     const stale = machine.state.ticket;
     machine.send(NO_WISH);
     const before = machine.state;
-    machine.send({ kind: 'staged', ticket: stale }, { kind: 'slotsRead', ticket: stale, active: null });
+    machine.send({ kind: 'staged', ticket: stale }, { kind: 'slotsRead', ticket: stale, active: null, trial: null });
     assert.equal(machine.state, before);
   });
 
@@ -350,9 +259,61 @@ describe('machine', () => {
     assert.equal(again?.again, true);
   });
 
+  it('committing -> testing -> idle: a model on trial is confirmed before anything else is told', () => {
+    const machine = testing();
+    assert.equal(machine.report.status, 'testing');
+    assert.deepEqual(machine.effects.at(-1), { kind: 'test', ticket: machine.state.ticket });
+    assert.ok(!machine.has('tell'));
+    machine.confirmed();
+    assert.equal(machine.report.status, 'up_to_date');
+    assert.ok(machine.has('tell'));
+  });
+
+  it('testing -> rollingBack -> refused: an unhealthy model is given up for the one before, and not tried again', () => {
+    const machine = rollingBack();
+    assert.deepEqual(machine.effects.at(-1), { kind: 'rollback', ticket: machine.state.ticket, always: false });
+    machine.rolledBack(OLD);
+    assert.equal(machine.report.status, 'refused');
+    assert.equal(machine.report.error?.reason, 'unhealthy');
+    assert.equal(machine.report.sha256, OLD);
+    assert.equal(machine.state.previous?.sha256, NEW);
+    assert.equal(machine.reboot().slots(OLD).kind, 'refused');
+    assert.equal(machine.send({ kind: 'retryAsked' }).slots(OLD).kind, 'applying');
+  });
+
+  it('a trial ends after as many starts as it may take, whatever the agent remembers', () => {
+    assert.equal(testing().reboot().slots(NEW, 2).kind, 'testing');
+    assert.equal(testing().reboot().slots(NEW, 3).kind, 'rollingBack');
+    const forgetful = booted().slots(NEW, 3);
+    assert.equal(forgetful.kind, 'rollingBack');
+    assert.equal(booted().slots(NEW, 0).kind, 'testing');
+  });
+
+  it('a rollback that a restart cut short is finished, before its switch and after it', () => {
+    const before = rollingBack().reboot().slots(NEW, 3);
+    assert.equal(before.kind, 'rollingBack');
+    assert.equal(before.rolledBack(OLD).report.error?.reason, 'trial-boots');
+    const after = rollingBack().reboot().slots(OLD);
+    assert.equal(after.report.error?.reason, 'unhealthy');
+    assert.equal(after.kind, 'refused');
+  });
+
+  it('names the version that a rollback brings back', () => {
+    const machine = applying().staged().committed(NEW);
+    machine.send(
+      wish({
+        targetSha256: OTHER,
+        version: '3.0',
+        patches: [{ baseSha256: NEW, profile: 'mcu', url: 'https://m/o', size: 1 }],
+      }),
+    );
+    machine.slots(NEW).staged().committed(OTHER, true).unhealthy().rolledBack(NEW);
+    assert.deepEqual(machine.state.installed, { sha256: NEW, version: '2.0' });
+  });
+
   it('forgets a persisted state it does not understand', () => {
-    assert.equal(decodeState({ format: 2, state: initialState() }), null);
-    assert.equal(decodeState({ format: 1, state: { kind: 'dreaming' } }), null);
+    assert.equal(decodeState({ format: 1, state: initialState() }), null);
+    assert.equal(decodeState({ format: 2, state: { kind: 'dreaming' } }), null);
     assert.equal(decodeState('nonsense'), null);
   });
 });

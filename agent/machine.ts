@@ -8,7 +8,6 @@ import type {
   ActiveModel,
   Effect,
   Event,
-  Installed,
   Job,
   MachineSettings,
   Progress,
@@ -18,36 +17,47 @@ import type {
   State,
   StateOf,
   Step,
+  Trial,
   Wish,
 } from './machine-types.js';
 
 /** SourceHashMismatch, as failureOf spells it. */
 const ROTTEN_BASE = 'source-hash-mismatch';
+const TELL_COMMITTED: Effect = { kind: 'tell', what: 'committed' };
+const TELL_ROLLED_BACK: Effect = { kind: 'tell', what: 'rolledBack' };
 const FRESH: Retry = { attempt: 0, farthestBytes: 0, again: false };
 
 export function initialState(): State {
-  return { kind: 'starting', wish: { kind: 'none' }, installed: null, ticket: 0 };
+  return { kind: 'starting', wish: { kind: 'none' }, installed: null, previous: null, ticket: 0 };
 }
 
 export function step(settings: MachineSettings, state: State, event: Event): Step {
   switch (event.kind) {
     case 'booted':
-      return boot(state);
+      return boot(settings, state);
     case 'desired':
       return wished(settings, state, event.wish);
+    case 'retryAsked':
+      return retryAsked(state);
+    case 'rollbackAsked':
+      return rollbackAsked(state);
     default:
       // Answers to work that was given up in the meantime.
       if (event.ticket !== state.ticket) return stay(state);
   }
   switch (event.kind) {
     case 'slotsRead':
-      return state.kind === 'choosing' ? decide(settings, state, event.active) : stay(state);
+      return state.kind === 'choosing' ? decide(settings, state, event) : stay(state);
     case 'advanced':
       return state.kind === 'applying' ? advanced(state, event.progress) : stay(state);
     case 'staged':
       return state.kind === 'applying' ? staged(state) : stay(state);
     case 'committed':
-      return state.kind === 'committing' ? committed(settings, state, event.active) : stay(state);
+      return state.kind === 'committing' ? committed(settings, state, event) : stay(state);
+    case 'confirmed':
+      return state.kind === 'testing' ? settle(settings, state, TELL_COMMITTED) : stay(state);
+    case 'rolledBack':
+      return state.kind === 'rollingBack' ? rolledBack(settings, state, event.active) : stay(state);
     case 'stopped':
       return stopped(settings, state, event.failure, event.reachedBytes);
     case 'retryDue':
@@ -63,17 +73,24 @@ function go(state: State, ...effects: Effect[]): Step {
   return { state, effects: [{ kind: 'persist' }, { kind: 'report' }, ...effects] };
 }
 
-function common(state: State): { wish: Wish; installed: Installed | null; ticket: number } {
-  return { wish: state.wish, installed: state.installed, ticket: state.ticket };
+function common(state: State): Pick<State, 'wish' | 'installed' | 'previous' | 'ticket'> {
+  return { wish: state.wish, installed: state.installed, previous: state.previous, ticket: state.ticket };
 }
 
 /**
  * A restart believes the slots and nothing else. An update that was under way is begun again: the journal makes the
  * applier go on where it was, and a switch that had happened shows as the wished model being active.
  */
-function boot(state: State): Step {
+function boot(settings: MachineSettings, state: State): Step {
   const carried = 'retry' in state ? { ...state.retry, again: true } : FRESH;
-  return readSlots(state, carried, state.kind === 'refused' ? state.refusal : null);
+  return readSlots(state, carried, remembered(settings, state));
+}
+
+/** Also what a rollback would have ended in that a restart may have cut short behind its switch. */
+function remembered(settings: MachineSettings, state: State): Refusal | null {
+  if (state.kind === 'refused') return state.refusal;
+  if (state.kind !== 'rollingBack') return null;
+  return { failure: state.failure, baseSha256: state.previous?.sha256 ?? null, policyId: settings.policyId };
 }
 
 function readSlots(state: State, retry: Retry, remembered: Refusal | null, ...before: Effect[]): Step {
@@ -91,7 +108,9 @@ function wished(settings: MachineSettings, state: State, wish: Wish): Step {
     case 'starting':
       return stay(next);
     case 'committing':
-      // The switch is atomic and short: it ends, and then the new wish has its turn.
+    case 'testing':
+    case 'rollingBack':
+      // The slots change, and both hold what is needed: it ends, and then the new wish has its turn.
       return go(next);
     case 'applying':
       if (wish.kind === 'want' && sameWork(settings, state.job, wish.desired, state.job.choice.baseSha256)) {
@@ -138,8 +157,17 @@ function refuse(
   return go({ ...common(state), kind: 'refused', ticket: state.ticket + 1, refusal }, ...before);
 }
 
-function decide(settings: MachineSettings, state: StateOf<'choosing'>, active: ActiveModel | null): Step {
-  const next = { ...state, installed: installedNow(state, active) };
+function decide(
+  settings: MachineSettings,
+  state: StateOf<'choosing'>,
+  { active, trial }: { active: ActiveModel | null; trial: Trial | null },
+): Step {
+  const next = { ...state, ...installedNow(state, active) };
+  if (trial !== null) {
+    if (trial.boots <= settings.trialBoots) return test(next, state.retry);
+    const message = `the agent started ${trial.boots} times and the model on trial was never found good`;
+    return rollBack(next, state.retry, permanent('trial-boots', message), false);
+  }
   const { wish } = next;
   if (wish.kind !== 'want' || wish.desired.targetSha256 === active?.sha256) {
     return wish.kind === 'unreadable' ? reconsider(settings, next) : go({ ...common(next), kind: 'idle' });
@@ -159,13 +187,18 @@ function decide(settings: MachineSettings, state: StateOf<'choosing'>, active: A
   );
 }
 
-function installedNow(state: State, active: ActiveModel | null): Installed | null {
-  if (active === null) return null;
-  const { wish, installed } = state;
-  if (wish.kind === 'want' && wish.desired.targetSha256 === active.sha256) {
-    return { sha256: active.sha256, version: wish.desired.version };
+function installedNow(state: State, active: ActiveModel | null): Pick<State, 'installed' | 'previous'> {
+  const { wish, installed, previous } = state;
+  if (active === null) return { installed: null, previous };
+  if (installed?.sha256 !== active.sha256) {
+    const version = previous?.sha256 === active.sha256 ? previous.version : versionOf(wish, active.sha256);
+    return { installed: { sha256: active.sha256, version }, previous: installed };
   }
-  return installed?.sha256 === active.sha256 ? installed : { sha256: active.sha256, version: null };
+  return { installed: { ...installed, version: versionOf(wish, active.sha256) ?? installed.version }, previous };
+}
+
+function versionOf(wish: Wish, sha256: string): string | null {
+  return wish.kind === 'want' && wish.desired.targetSha256 === sha256 ? wish.desired.version : null;
 }
 
 /** The one change that is not persisted: it would cost the medium a write per percent, and the journal knows better. */
@@ -178,21 +211,63 @@ function staged(state: StateOf<'applying'>): Step {
   return go({ ...common(state), kind: 'committing', retry, job }, { kind: 'commit', ticket, job });
 }
 
-function committed(settings: MachineSettings, state: StateOf<'committing'>, active: ActiveModel | null): Step {
+function committed(
+  settings: MachineSettings,
+  state: StateOf<'committing'>,
+  { active, trial }: { active: ActiveModel | null; trial: Trial | null },
+): Step {
   const { desired } = state.job;
   if (active?.sha256 !== desired.targetSha256) {
     const message = `after the switch the active model is ${active?.sha256 ?? 'none'}, expected ${desired.targetSha256}`;
     return stopped(settings, state, retryable('switch-lost', message), 0);
   }
-  const next = { ...state, installed: { sha256: active.sha256, version: desired.version } };
-  if (state.wish.kind === 'want' && state.wish.desired.targetSha256 === active.sha256) {
-    return go({ ...common(next), kind: 'idle' });
+  const previous = state.installed;
+  const next = { ...state, installed: { sha256: active.sha256, version: desired.version }, previous };
+  return trial === null ? settle(settings, next, TELL_COMMITTED) : test(next, state.retry);
+}
+
+/** The slots are at rest: is what they hold what is wished? */
+function settle(settings: MachineSettings, state: State, ...before: Effect[]): Step {
+  const { wish, installed } = state;
+  if (wish.kind === 'want' && wish.desired.targetSha256 === installed?.sha256) {
+    return go({ ...common(state), kind: 'idle' }, ...before);
   }
-  return reconsider(settings, next);
+  return reconsider(settings, state, ...before);
+}
+
+function test(state: State, retry: Retry): Step {
+  const ticket = state.ticket + 1;
+  return go({ ...common(state), kind: 'testing', ticket, retry }, { kind: 'test', ticket });
+}
+
+function rollBack(state: State, retry: Retry, failure: Failure, always: boolean, ...before: Effect[]): Step {
+  const ticket = state.ticket + 1;
+  const next = { ...common(state), kind: 'rollingBack', ticket, retry, failure, always } as const;
+  return go(next, ...before, { kind: 'rollback', ticket, always });
+}
+
+function rolledBack(settings: MachineSettings, state: StateOf<'rollingBack'>, active: ActiveModel | null): Step {
+  const { wish, installed } = state;
+  const next = { ...state, ...installedNow(state, active) };
+  const isWishedStill = wish.kind === 'want' && wish.desired.targetSha256 === installed?.sha256;
+  return isWishedStill
+    ? refuse(settings, next, state.failure, active?.sha256 ?? null, TELL_ROLLED_BACK)
+    : reconsider(settings, next, TELL_ROLLED_BACK);
+}
+
+function retryAsked(state: State): Step {
+  if (state.kind !== 'refused' && state.kind !== 'failed' && state.kind !== 'waiting') return stay(state);
+  return readSlots(state, FRESH, null);
+}
+
+function rollbackAsked(state: State): Step {
+  const failure = permanent('rollback-asked', 'rolled back because a person at the device asked for it');
+  if (state.kind === 'testing') return rollBack(state, state.retry, failure, false, { kind: 'abortTest' });
+  return state.kind === 'idle' ? rollBack(state, FRESH, failure, true) : stay(state);
 }
 
 function stopped(settings: MachineSettings, state: State, failure: Failure, reachedBytes: number): Step {
-  if (state.kind !== 'choosing' && state.kind !== 'applying' && state.kind !== 'committing') return stay(state);
+  if (!('retry' in state) || state.kind === 'waiting') return stay(state);
   // A wish that changed during the switch must not inherit the old document's failure.
   if (state.kind === 'committing' && !(state.wish.kind === 'want' && state.wish.desired.id === state.job.desired.id)) {
     return reconsider(settings, state);
@@ -201,6 +276,7 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
     const whole = wholeImage(settings, state);
     if (whole !== null) return whole;
   }
+  if (failure.kind === 'permanent' && state.kind === 'testing') return rollBack(state, state.retry, failure, false);
   if (failure.kind === 'permanent') {
     return refuse(settings, state, failure, state.installed?.sha256 ?? null);
   }

@@ -12,6 +12,8 @@ export type ReportedStatus =
   | 'choosing'
   | 'downloading'
   | 'activating'
+  | 'testing'
+  | 'rolling_back'
   | 'waiting'
   | 'refused'
   | 'failed';
@@ -54,6 +56,8 @@ function statusOf(state: State): ReportedStatus {
       return 'downloading';
     case 'committing':
       return 'activating';
+    case 'rollingBack':
+      return 'rolling_back';
     default:
       return state.kind;
   }
@@ -70,6 +74,7 @@ function failureIn(state: State): Failure | null {
   switch (state.kind) {
     case 'refused':
       return state.refusal.failure;
+    case 'rollingBack':
     case 'waiting':
     case 'failed':
       return state.failure;

@@ -44,6 +44,7 @@ class FakeDevice {
         allowedHosts: ['127.0.0.1'],
         allowInsecureHttp: false,
         policyId: 'p',
+        trialBoots: 1,
         retry: { maxAttempts: 3, minDelayMs: 1, maxDelayMs: 4 },
       },
       limits: { maxResumes: 0, resumeDelayMs: 1, stallTimeoutMs: 100 },
@@ -60,11 +61,14 @@ class FakeDevice {
     this.open++;
     const reply = this.slotReplies[Math.min(this.opened++, this.slotReplies.length - 1)];
     return {
-      readSlots: async () => (reply === 'dies' ? died : { kind: 'slots', active: { sha256: this.active } }),
+      readSlots: async () =>
+        reply === 'dies' ? died : { kind: 'slots', active: { sha256: this.active }, trial: null },
       begin: async () => ({ kind: 'ok' }),
       push: async () => died,
       end: async () => ({ kind: 'ok' }),
-      commit: async () => ({ kind: 'slots', active: { sha256: NEW } }),
+      commit: async () => ({ kind: 'slots', active: { sha256: NEW }, trial: null }),
+      confirm: async () => died,
+      rollback: async () => died,
       close: async () => {
         this.open--;
       },

@@ -3,6 +3,7 @@
  * that can be decided is decided in machine.ts; here is only order: a state is on disk before its work begins, and one
  * piece of work has ended before the next touches the slots.
  */
+import { type Application, SILENT_APPLICATION } from './application.js';
 import type { ApplySession, Failed, OpenApplySession } from './apply-messages.js';
 import { parseDesired } from './desired.js';
 import type { DownloadLimits } from './download.js';
@@ -20,6 +21,8 @@ export interface RuntimeOptions {
   readonly limits: DownloadLimits;
   readonly stateFile: StateFile;
   readonly openSession: OpenApplySession;
+  /** Default: one that is content with everything. */
+  readonly application?: Application;
   /** Called whenever what there is to say has changed; delivery is the link's business. */
   readonly publish: (reported: Reported) => void;
   readonly log: Log;
@@ -32,6 +35,8 @@ export interface RuntimeOptions {
 /** Retries come up to this fraction later than the machine says: never sooner, a server may have asked for the wait. */
 const JITTER = 0.5;
 
+const RESTING: ReadonlySet<State['kind']> = new Set(['idle', 'refused', 'failed', 'waiting']);
+
 export class AgentRuntime {
   private readonly options: RuntimeOptions;
   private current: State = initialState();
@@ -39,14 +44,20 @@ export class AgentRuntime {
   private draining: Promise<void> | null = null;
   private busy = false;
   private session: ApplySession | null = null;
+  /** An update or a trial, whichever runs. */
   private update: { readonly abort: AbortController; readonly ended: Promise<void> } | null = null;
   private retryTimer: NodeJS.Timeout | null = null;
+  private readonly application: Application;
+  /** Aborted at the end: hooks that only tell run beside everything. */
+  private readonly ending = new AbortController();
+  private told: Promise<void> = Promise.resolve();
   private lastReported = '';
   private lastPercent = -1;
   private stopped = false;
 
   constructor(options: RuntimeOptions) {
     this.options = options;
+    this.application = options.application ?? SILENT_APPLICATION;
   }
 
   get state(): State {
@@ -74,6 +85,16 @@ export class AgentRuntime {
     this.dispatch({ kind: 'desired', wish });
   }
 
+  /** Another attempt at what was given up. */
+  retry(): void {
+    this.dispatch({ kind: 'retryAsked' });
+  }
+
+  /** Back to the model before, also where nothing is on trial. */
+  rollBack(): void {
+    this.dispatch({ kind: 'rollbackAsked' });
+  }
+
   reported(): Reported {
     return reportOf(this.options.settings.model, this.current);
   }
@@ -82,8 +103,10 @@ export class AgentRuntime {
   async stop(): Promise<void> {
     this.stopped = true;
     this.clearRetry();
+    this.ending.abort(new Error('the agent ends'));
     await this.abandonUpdate();
     await this.draining;
+    await this.told;
     await this.closeSession();
   }
 
@@ -102,7 +125,7 @@ export class AgentRuntime {
       this.current = state;
       if (state.kind !== before) this.options.log('info', `${before} -> ${state.kind}`, this.describe(state));
       for (const effect of effects) await this.carryOut(effect);
-      if (state.kind === 'idle' || state.kind === 'refused' || state.kind === 'failed' || state.kind === 'waiting') {
+      if (RESTING.has(state.kind)) {
         // A thread costs some ten megabytes, and these states can last for months.
         await this.closeSession();
       }
@@ -127,9 +150,16 @@ export class AgentRuntime {
       case 'startUpdate':
         return this.startUpdate(effect.ticket, effect.job, effect.again);
       case 'abortUpdate':
+      case 'abortTest':
         return this.abandonUpdate();
+      case 'test':
+        return this.startTest(effect.ticket);
+      case 'rollback':
+        return this.spawn(effect.ticket, () => this.rollback(effect.ticket, effect.always));
       case 'commit':
         return this.spawn(effect.ticket, () => this.commit(effect.ticket));
+      case 'tell':
+        return this.tell(effect.what);
       case 'scheduleRetry':
         return this.scheduleRetry(effect.ticket, effect.delayMs);
     }
@@ -153,9 +183,11 @@ export class AgentRuntime {
   }
 
   private startUpdate(ticket: number, job: Job, again: boolean): void {
-    const abort = new AbortController();
     this.lastPercent = -1;
-    const ended = this.spawn(ticket, async () => {
+    this.begin(ticket, async (abort) => {
+      const unready = await this.application.prepare(this.current, abort.signal);
+      if (abort.signal.aborted) return;
+      if (unready !== null) return this.fail(ticket, { failure: unready, reachedBytes: 0 });
       const result = await runUpdate({
         session: this.openedSession(),
         job,
@@ -169,22 +201,59 @@ export class AgentRuntime {
       if (result.kind === 'staged') this.dispatch({ kind: 'staged', ticket });
       if (result.kind === 'failed') this.fail(ticket, result);
     });
+  }
+
+  private startTest(ticket: number): void {
+    this.begin(ticket, async (abort) => {
+      const ailment = await this.application.judge(this.current, abort.signal);
+      if (abort.signal.aborted) return;
+      if (ailment !== null) return this.fail(ticket, { failure: ailment, reachedBytes: 0 });
+      const reply = await this.openedSession().confirm();
+      if (abort.signal.aborted) return;
+      if (reply.kind === 'failed') return this.fail(ticket, reply);
+      this.dispatch({ kind: 'confirmed', ticket });
+    });
+  }
+
+  private begin(ticket: number, work: (abort: AbortController) => Promise<void>): void {
+    const abort = new AbortController();
+    const ended = this.spawn(ticket, async () => {
+      try {
+        await work(abort);
+      } catch (error) {
+        if (!abort.signal.aborted) throw error;
+      }
+    });
     this.update = { abort, ended };
+  }
+
+  private async rollback(ticket: number, always: boolean): Promise<void> {
+    const reply = await this.openedSession().rollback(always);
+    if (reply.kind === 'failed') this.fail(ticket, reply);
+    else this.dispatch({ kind: 'rolledBack', ticket, active: reply.active });
+  }
+
+  /** In order, and never in the way of what comes next. */
+  private tell(what: 'committed' | 'rolledBack'): void {
+    const model = this.current;
+    this.told = this.told
+      .then(() => this.application[what](model, this.ending.signal))
+      .catch((error: unknown) => this.options.log('error', 'hook', { error: messageOf(error) }));
   }
 
   private async readSlots(ticket: number): Promise<void> {
     const reply = await this.openedSession().readSlots();
     if (reply.kind === 'failed') this.fail(ticket, reply);
-    else this.dispatch({ kind: 'slotsRead', ticket, active: reply.active });
+    else this.dispatch({ kind: 'slotsRead', ticket, active: reply.active, trial: reply.trial });
   }
 
   private async commit(ticket: number): Promise<void> {
     const reply = await this.openedSession().commit();
     if (reply.kind === 'failed') this.fail(ticket, reply);
-    else this.dispatch({ kind: 'committed', ticket, active: reply.active });
+    else this.dispatch({ kind: 'committed', ticket, active: reply.active, trial: reply.trial });
   }
 
-  private fail(ticket: number, { failure, reachedBytes }: Failed): void {
+  private fail(ticket: number, { failure, reachedBytes }: Omit<Failed, 'kind'>): void {
     this.options.log('warn', 'stopped', { ...failure, reachedBytes });
     this.dispatch({ kind: 'stopped', ticket, failure, reachedBytes });
   }

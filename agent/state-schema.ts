@@ -6,7 +6,7 @@ import * as z from 'zod';
 import { desiredSchema } from './desired.js';
 import type { State } from './machine-types.js';
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 const failure = z.discriminatedUnion('kind', [
   z.object({
@@ -20,13 +20,16 @@ const failure = z.discriminatedUnion('kind', [
 
 const desired = desiredSchema.extend({ id: z.string() });
 
+const installed = z.object({ sha256: z.string(), version: z.string().nullable() });
+
 const common = {
   wish: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('none') }),
     z.object({ kind: z.literal('want'), desired }),
     z.object({ kind: z.literal('unreadable'), id: z.string(), message: z.string() }),
   ]),
-  installed: z.object({ sha256: z.string(), version: z.string().nullable() }).nullable(),
+  installed: installed.nullable(),
+  previous: installed.nullable(),
   ticket: z.number().int(),
 };
 
@@ -50,6 +53,8 @@ const stateSchema: z.ZodType<State> = z.discriminatedUnion('kind', [
   z.object({ ...common, kind: z.literal('choosing'), retry, remembered: refusal.nullable() }),
   z.object({ ...common, kind: z.literal('applying'), retry, job, progress: progress.nullable() }),
   z.object({ ...common, kind: z.literal('committing'), retry, job }),
+  z.object({ ...common, kind: z.literal('testing'), retry }),
+  z.object({ ...common, kind: z.literal('rollingBack'), retry, failure, always: z.boolean() }),
   z.object({ ...common, kind: z.literal('waiting'), retry, failure }),
   z.object({ ...common, kind: z.literal('refused'), refusal }),
   z.object({ ...common, kind: z.literal('failed'), failure }),

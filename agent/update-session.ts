@@ -29,8 +29,16 @@ import type {
   SlotStore,
 } from '../core/ports.js';
 
+/** Slots whose new model can be on trial until it has shown that it is good. */
+export interface TrialSlots extends SlotStore {
+  commit(contents: SlotContents, minimumCounter: number, onTrial?: boolean): void;
+  /** Null where the active model is not on trial. */
+  trial(): { readonly boots: number } | null;
+  confirm(): void;
+}
+
 export interface SessionPorts {
-  readonly slots: SlotStore;
+  readonly slots: TrialSlots;
   readonly hasher: Hasher;
   readonly verifier: SignatureVerifier;
   readonly decompressor: Decompressor;
@@ -45,6 +53,8 @@ export interface SessionRules {
   readonly deviceClass: string | null;
   readonly maxTargetBytes: number;
   readonly maxBufferBytes: number;
+  /** A new model is on trial until it is confirmed. */
+  readonly trial: boolean;
 }
 
 /** What the document promised; the signed header has to agree before the slot is touched. Hex. */
@@ -72,6 +82,7 @@ export class UpdateSession {
   private readonly base: ByteSource | null;
   private readonly applier: Applier;
   private readonly onWork: () => void;
+  private readonly onTrial: boolean;
   private headerSeen = false;
   private resumed = false;
   private staged: PatchHeader | null = null;
@@ -87,6 +98,7 @@ export class UpdateSession {
     this.ports = ports;
     this.order = order;
     this.onWork = onWork;
+    this.onTrial = rules.trial;
     const { slots, hasher, verifier, decompressor } = ports;
     this.base = order.baseSha256 === null ? null : this.openBase(order.baseSha256);
     this.applier = new Applier({
@@ -133,12 +145,11 @@ export class UpdateSession {
   }
 
   /** Makes the finished slot active. */
-  commit(): SlotContents | null {
+  commit(): void {
     const header = this.staged;
     invariant(header !== null, 'only a finished update is committed');
     const contents = { size: header.targetSize, sha256: header.targetHash, counter: header.versionCounter };
-    this.ports.slots.commit(contents, header.minimumCounter);
-    return this.ports.slots.active();
+    this.ports.slots.commit(contents, header.minimumCounter, this.onTrial);
   }
 
   private feed(chunk: Uint8Array): SessionStep {

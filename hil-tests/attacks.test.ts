@@ -38,6 +38,7 @@ const RULES: SessionRules = {
   deviceClass: null,
   maxTargetBytes: 1 << 20,
   maxBufferBytes: 1 << 26,
+  trial: false,
 };
 const ORDER: ApplyOrder = { baseSha256: sha256Hex(OLD), targetSha256: sha256Hex(NEW) };
 

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { UpdateSession } from '../agent/update-session.js';
+import { type TrialSlots, UpdateSession } from '../agent/update-session.js';
 import { Applier, type ApplierOptions } from '../core/apply/applier.js';
 import { FlashTarget } from '../core/apply/flash-target.js';
 import { Journal } from '../core/apply/journal.js';
@@ -19,7 +19,7 @@ import { MemorySource } from '../core/memory-source.js';
 import { describePatch } from '../core/patch/build-patch.test.js';
 import { HASH_BYTES } from '../core/patch/frames.js';
 import { SIGNATURE_BLOCK_BYTES } from '../core/patch/signatures.js';
-import type { ByteSource, Decompressor, FlashDevice, SlotStore } from '../core/ports.js';
+import type { ByteSource, Decompressor, FlashDevice } from '../core/ports.js';
 import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { createCompressor } from '../targets/node/zstd-compressor.js';
@@ -92,7 +92,7 @@ class Work {
     });
   }
 
-  slots(slots: SlotStore): SlotStore {
+  slots(slots: TrialSlots): TrialSlots {
     return {
       active: () => slots.active(),
       previous: () => slots.previous(),
@@ -103,7 +103,9 @@ class Work {
         return this.flash(slots.openInactive(size));
       },
       journal: () => this.flash(slots.journal()),
-      commit: (contents, minimum) => slots.commit(contents, minimum),
+      commit: (contents, minimum, onTrial) => slots.commit(contents, minimum, onTrial),
+      trial: () => slots.trial(),
+      confirm: () => slots.confirm(),
       rollback: () => slots.rollback(),
     };
   }
@@ -187,7 +189,7 @@ function session(): Device {
   slots.install(OLD);
   const { hasher, verifier, decompressor } = portsOf(work);
   const ports = { slots: work.slots(slots), hasher, verifier, decompressor: decompressor! };
-  const rules = { trustedKeys: [KEYS.publicKey], family: null, deviceClass: null };
+  const rules = { trustedKeys: [KEYS.publicKey], family: null, deviceClass: null, trial: false };
   const limits = { maxTargetBytes: 1 << 20, maxBufferBytes: 1 << 26 };
   const order = { baseSha256: sha256Hex(OLD), targetSha256: sha256Hex(NEW) };
   const update = new UpdateSession(ports, { ...rules, ...limits }, order);

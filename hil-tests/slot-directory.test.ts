@@ -56,6 +56,45 @@ function freshFolder(): string {
   return folder;
 }
 
+describe('a model on trial in a slot directory', () => {
+  const commitOnTrial = (store: SlotDirectory, model: Uint8Array): void => {
+    const flash = store.openInactive(model.length);
+    flash.program(0, model);
+    flash.sync();
+    store.commit(contentsOf(model, 2), 0, true);
+  };
+
+  test('keeps the way back until it is confirmed, over every start', () => {
+    const folder = freshFolder();
+    withStore(folder, (store) => {
+      store.install(MODELS[0]!);
+      commitOnTrial(store, MODELS[1]!);
+      assert.throws(() => store.openInactive(10), /on trial/);
+    });
+    withStore(folder, (store) => {
+      store.countTrialBoot();
+      assert.deepEqual(store.trial(), { boots: 1 });
+      store.rollback();
+      assert.deepEqual(activeBytes(store), MODELS[0]!);
+      assert.equal(store.trial(), null);
+    });
+    withStore(folder, (store) => {
+      commitOnTrial(store, MODELS[2]!);
+      store.confirm();
+      store.countTrialBoot();
+      assert.equal(store.trial(), null);
+      store.openInactive(10);
+    });
+  });
+
+  test('the first model is never on trial', () => {
+    withStore(freshFolder(), (store) => {
+      commitOnTrial(store, MODELS[0]!);
+      assert.equal(store.trial(), null);
+    });
+  });
+});
+
 function withStore<T>(folder: string, use: (store: SlotDirectory) => T): T {
   const store = SlotDirectory.open(folder, OPTIONS);
   try {

@@ -177,7 +177,11 @@ class FolderDevice {
     const order = { baseSha256: toHex(header.sourceHash), targetSha256: toHex(header.targetHash) };
     const limits = { maxBufferBytes: DEFAULT_MAX_BUFFER_BYTES, maxTargetBytes: 1 << 20 };
     const ports = { slots, hasher, verifier, decompressor };
-    const session = new UpdateSession(ports, { ...limits, trustedKeys, family: null, deviceClass: null }, order);
+    const session = new UpdateSession(
+      ports,
+      { ...limits, trustedKeys, family: null, deviceClass: null, trial: false },
+      order,
+    );
     for (let at = 0; ; ) {
       const chunk = bytes.subarray(at, at + 700);
       const step = session.push(chunk);

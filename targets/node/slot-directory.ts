@@ -127,6 +127,7 @@ export class SlotDirectory implements SlotStore {
   openInactive(size: number): FlashDevice {
     const state = this.readState();
     const slot = inactiveSlot(state);
+    if (state.trial !== undefined) throw new IoError(`the active model is on trial: ${this.folder} keeps the way back`);
     this.writer?.close();
     this.writer = null;
     this.files.requireRoom(slot, size);
@@ -151,15 +152,17 @@ export class SlotDirectory implements SlotStore {
   /**
    * Throws IoError when the slot's file is shorter than `contents.size`, or when the folder cannot be written. What counts then
    * is what `active` says: the switch is the replacing of state.json, and what follows it is finished by the next open.
+   * With `onTrial` the model stays on trial until `confirm` or `rollback`; the first model, which has nothing to go back to, never is.
    */
-  commit(contents: SlotContents, minimumCounter: number): void {
+  commit(contents: SlotContents, minimumCounter: number, onTrial = false): void {
     requireContents(contents, minimumCounter);
     const state = this.readState();
     const slot = inactiveSlot(state);
     invariant(state.slots[slot] === null, 'commit follows openInactive');
     this.finishModel(slot, contents.size);
     const counterFloor = Math.max(state.counterFloor, minimumCounter);
-    this.activate({ ...withSlot(state, slot, contents), active: slot, counterFloor }, slot);
+    const trial = onTrial && this.previousOf(slot, state) ? { boots: 0 } : undefined;
+    this.activate({ ...withSlot(state, slot, contents), active: slot, counterFloor, trial }, slot);
   }
 
   rollback(): void {
@@ -168,7 +171,24 @@ export class SlotDirectory implements SlotStore {
       throw new IoError(`there is no previous model to go back to in ${this.folder}`);
     }
     const slot = otherSlot(state.active);
-    this.activate({ ...state, active: slot }, slot);
+    this.activate({ ...state, active: slot, trial: undefined }, slot);
+  }
+
+  /** How often the device has started with the active model on trial; null where it is not on trial. */
+  trial(): { readonly boots: number } | null {
+    return this.readState().trial ?? null;
+  }
+
+  /** To be called once a start, before the model on trial is relied on. Durable when it returns. Throws IoError. */
+  countTrialBoot(): void {
+    const state = this.readState();
+    if (state.trial !== undefined) this.files.writeState({ ...state, trial: { boots: state.trial.boots + 1 } });
+  }
+
+  /** The active model is good: it stays, and updates may begin again. Throws IoError. */
+  confirm(): void {
+    const state = this.readState();
+    if (state.trial !== undefined) this.files.writeState({ ...state, trial: undefined });
   }
 
   /** Puts a factory model, a path or bytes, into slot a of a device that has none. Atomic. Throws IoError. */
@@ -222,6 +242,12 @@ export class SlotDirectory implements SlotStore {
   private createState(orphan: string | undefined): void {
     if (orphan !== undefined) throw new IoError(`${this.files.statePath} is missing, but ${orphan} is there`);
     this.files.writeState(EMPTY_STATE);
+  }
+
+  /** Whether there is a whole model beside `slot`. */
+  private previousOf(slot: SlotName, state: SlotState): boolean {
+    const kept = otherSlot(slot);
+    return contentsOf(state, kept) !== null && this.files.isWhole(state, kept);
   }
 
   /** Syncing a new file does not make its name durable: after a power cut a journal could otherwise speak of a missing slot. */

@@ -21,6 +21,8 @@ const stateSchema = z
     /** null: holds nothing, or is being written. */
     slots: z.strictObject({ a: slotSchema, b: slotSchema }),
     counterFloor: z.int().nonnegative(),
+    /** There while the active model has yet to show that it is good; the other slot is the way back until then. */
+    trial: z.strictObject({ boots: z.int().nonnegative() }).optional(),
   })
   .refine((state) => state.active === null || state.slots[state.active] !== null, 'the active slot holds no model');
 
