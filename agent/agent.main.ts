@@ -19,9 +19,11 @@ import { APPLY_ROLE, type ApplyRequest, type ApplyWorkerData } from './apply-mes
 import { ApplyThread } from './apply-thread.js';
 import { ApplyServer } from './apply-worker.js';
 import { type AgentConfig, ConfigError, parseConfig, policyId } from './config.js';
+import { JobClient } from './jobs/job-client.js';
+import { awsJobRoot, jobTopics, mallornJobRoot } from './jobs/job-messages.js';
 import { JsonFile } from './json-file.js';
 import type { Log } from './log.js';
-import { MqttLink } from './mqtt-link.js';
+import { type JobChannel, MqttLink } from './mqtt-link.js';
 import { AgentRuntime } from './runtime.js';
 import { deviceTopics } from './topics.js';
 import { distinctKeys, fixedKeys, type KeySource, TrustStore } from './trust-store.js';
@@ -139,7 +141,14 @@ async function compose(
 ): Promise<RunningAgent> {
   const bootCount = await countBoot(new JsonFile(join(config.stateFolder, 'boots.json')), log);
   let link: MqttLink | null = null;
-  const runtime = new AgentRuntime({
+  const jobs = await openJobs(
+    config,
+    bootCount,
+    () => runtime,
+    () => link,
+    log,
+  );
+  const runtime: AgentRuntime = new AgentRuntime({
     settings: {
       model: config.model.name,
       fullImage: config.fullImage,
@@ -157,22 +166,28 @@ async function compose(
     stateFile: new JsonFile(join(config.stateFolder, 'state.json')),
     openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
     application: applicationOf(config, slots, log),
-    publish: (reported) => link?.publishReported(reported),
     onTrust: (chain) => trust.offer(chain),
+    onState: (state) => jobs?.client.observe(state),
+    publish: (reported) => {
+      link?.publishReported(reported);
+      jobs?.client.tellProgress(reported);
+    },
     log,
   });
-  await runtime.start();
+  await runtime.start({ forgetWish: jobs !== null && !jobs.client.hasOpenJob });
   const { installed_version: version, sha256 } = runtime.reported();
   log('info', 'agent started', { device: config.device, version, sha256 });
   const startedLink = new MqttLink({
     ...config.mqtt,
     ...tls,
-    clientId: config.mqtt.clientId ?? `mallorn-${config.device}`,
+    clientId: config.mqtt.clientId ?? defaultClientId(config),
     topics: deviceTopics(config.topicPrefix, config.device),
     bootCount,
     ...timing,
     birth: () => birthDocument(config, agentVersion, trust, runtime),
-    onDesired: (payload) => runtime.desired(payload),
+    onDesired: jobs === null ? (payload) => runtime.desired(payload) : null,
+    ...(jobs === null ? {} : { jobs: jobs.channel }),
+    announces: config.protocol !== 'aws-iot-jobs',
     log,
   });
   link = startedLink;
@@ -180,6 +195,7 @@ async function compose(
   let stopping: Promise<void> | null = null;
   const stop = async (): Promise<void> => {
     await runtime.stop();
+    await jobs?.client.stop();
     await startedLink.close();
     await trust.settled();
     slots.close();
@@ -192,6 +208,45 @@ async function compose(
       return stopping;
     },
   };
+}
+
+/** AWS's default policies let a thing connect under its own name alone. */
+function defaultClientId({ protocol, device }: AgentConfig): string {
+  return protocol === 'aws-iot-jobs' ? device : `mallorn-${device}`;
+}
+
+interface Jobs {
+  readonly client: JobClient;
+  readonly channel: JobChannel;
+}
+
+/** Null where wishes come as retained documents. */
+async function openJobs(
+  { protocol, device, topicPrefix, stateFolder }: AgentConfig,
+  bootCount: number,
+  runtime: () => AgentRuntime,
+  link: () => MqttLink | null,
+  log: Log,
+): Promise<Jobs | null> {
+  if (protocol === 'desired') return null;
+  const isAws = protocol === 'aws-iot-jobs';
+  const topics = jobTopics(isAws ? awsJobRoot(device) : mallornJobRoot(topicPrefix, device));
+  const client = await JobClient.load({
+    topics,
+    file: new JsonFile(join(stateFolder, 'jobs.json')),
+    bootCount,
+    send: (topic, document, qos) => link()?.send(topic, document, qos),
+    wish: (payload, origin) => runtime().desired(payload, origin),
+    tellsProgress: !isAws,
+    log,
+  });
+  const channel: JobChannel = {
+    filters: topics.filters,
+    connected: () => client.connected(),
+    disconnected: () => client.disconnected(),
+    receive: (topic, payload) => client.receive(topic, payload),
+  };
+  return { client, channel };
 }
 
 function workerDataFor(config: AgentConfig): ApplyWorkerData {

@@ -110,6 +110,11 @@ export const configSchema = z.strictObject({
   device: deviceName,
   mqtt: mqttSchema,
   topicPrefix: topicPrefix.default(DEFAULT_TOPIC_PREFIX),
+  /**
+   * Who says what to install: the retained `desired` document; jobs from `mallorn jobs` or another responder; or AWS IoT Jobs on
+   * its reserved topics, where `device` is the name of the thing.
+   */
+  protocol: z.enum(['desired', 'jobs', 'aws-iot-jobs']).default('desired'),
   model: z.strictObject({
     name: z.string().min(1).max(128),
     /** Folder of the two slots, relative to the configuration file. */

@@ -51,7 +51,8 @@ export type ParsedDesired =
   | { kind: 'want'; desired: Desired }
   | { kind: 'unreadable'; id: string; message: string };
 
-export function parseDesired(payload: Uint8Array): ParsedDesired {
+/** `origin` becomes part of the id: the same document in another job is another wish. */
+export function parseDesired(payload: Uint8Array, origin = ''): ParsedDesired {
   if (payload.length === 0) return { kind: 'none' };
   const unreadable = (message: string): ParsedDesired => ({ kind: 'unreadable', id: digest(payload), message });
   if (payload.length > MAX_DESIRED_BYTES) {
@@ -68,7 +69,7 @@ export function parseDesired(payload: Uint8Array): ParsedDesired {
     const issue = parsed.error.issues[0];
     return unreadable(`desired: ${issue?.path.join('.') || '(document)'}: ${issue?.message ?? 'not valid'}`);
   }
-  return { kind: 'want', desired: { ...parsed.data, id: digest(JSON.stringify(parsed.data)) } };
+  return { kind: 'want', desired: { ...parsed.data, id: digest(origin + JSON.stringify(parsed.data)) } };
 }
 
 function digest(data: Uint8Array | string): string {

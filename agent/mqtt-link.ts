@@ -24,9 +24,22 @@ export interface LinkOptions extends BrokerAccess {
   /** Progress is told at most this often; everything else at once. Default 1 s. */
   readonly progressIntervalMs?: number;
   readonly birth: () => Record<string, unknown>;
-  readonly onDesired: (payload: Uint8Array) => void;
+  /** Null: wishes come as jobs, and the retained document is not listened to. */
+  readonly onDesired: ((payload: Uint8Array) => void) | null;
+  readonly jobs?: JobChannel;
+  /** Whether `$state`, `birth` and `reported` are published, and `cmd/rebirth` is heard. AWS allows its reserved topics alone. */
+  readonly announces: boolean;
   readonly log: Log;
   readonly random?: () => number;
+}
+
+/** What else is heard on this connection. */
+export interface JobChannel {
+  readonly filters: readonly string[];
+  /** Subscribed, and everything retained is said. */
+  connected(): void;
+  disconnected(): void;
+  receive(topic: string, payload: Uint8Array): void;
 }
 
 export type DeviceState = 'init' | 'ready' | 'disconnected' | 'lost';
@@ -37,8 +50,8 @@ const DEFAULT_GRACE_MS = 10_000;
 const REBIRTH_INTERVAL_MS = 1000;
 const PROGRESS_INTERVAL_MS = 1000;
 const FAREWELL_TIMEOUT_MS = 2000;
-/** Leaves room for topic and properties around the largest document; MQTT 5 brokers then drop larger ones for us. */
-const MAX_PACKET_BYTES = MAX_DESIRED_BYTES + 4096;
+/** Leaves room for topic, properties and a job around the largest document; MQTT 5 brokers then drop larger ones for us. */
+const MAX_PACKET_BYTES = MAX_DESIRED_BYTES + 12 * 1024;
 
 export class MqttLink {
   private readonly options: LinkOptions;
@@ -72,10 +85,18 @@ export class MqttLink {
   publishReported(reported: Reported): void {
     const before = this.reported;
     this.reported = reported;
-    if (!this.connected || (isMereProgress(before, reported) && this.saidLately())) return;
+    if (!this.connected || !this.options.announces || (isMereProgress(before, reported) && this.saidLately())) return;
     this.lastReportMs = performance.now();
     void this.publish(this.options.topics.reported, reported);
     if (before?.sha256 !== reported.sha256) void this.publishBirth();
+  }
+
+  /** What is not retained and repeated by whoever needs an answer: without a connection it is dropped. */
+  send(topic: string, document: unknown, qos: 0 | 1): void {
+    if (!this.client.connected) return;
+    this.client.publishAsync(topic, JSON.stringify(document), { qos }).catch((error: Error) => {
+      this.options.log('warn', 'mqtt publish failed', { topic, error: error.message });
+    });
   }
 
   private saidLately(): boolean {
@@ -92,6 +113,7 @@ export class MqttLink {
   }
 
   private farewell(): Promise<boolean> {
+    if (!this.options.announces) return Promise.resolve(true);
     const said = this.publish(this.options.topics.state, this.stateDocument('disconnected')).then(() => true);
     return Promise.race([said, timeout(FAREWELL_TIMEOUT_MS)]);
   }
@@ -110,7 +132,7 @@ export class MqttLink {
       // Credentials are put right at the broker while devices keep knocking.
       reconnectOnConnackError: true,
       connectTimeout: 30_000,
-      will: this.will(),
+      ...(this.options.announces ? { will: this.will() } : {}),
       ...(protocolVersion === 5 ? { properties: { maximumPacketSize: MAX_PACKET_BYTES } } : {}),
       ...accessOptions(this.options),
     };
@@ -127,14 +149,16 @@ export class MqttLink {
   }
 
   private async greet(): Promise<void> {
-    const { topics, log } = this.options;
+    const { topics, log, announces, jobs } = this.options;
     const session = this.session;
     this.failures = 0;
     log('info', 'mqtt connected', { session });
     try {
-      await this.publish(topics.state, this.stateDocument('init'));
-      await this.publishBirth();
-      const granted = await this.client.subscribeAsync([topics.desired, topics.rebirth], { qos: 1 });
+      if (announces) {
+        await this.publish(topics.state, this.stateDocument('init'));
+        await this.publishBirth();
+      }
+      const granted = await this.client.subscribeAsync(this.filters(), { qos: 1 });
       // The connection may have been replaced while we waited; the new one has its own greeting.
       if (session !== this.session) return;
       this.greeted = true;
@@ -142,12 +166,24 @@ export class MqttLink {
       if (denied.length > 0) log('error', 'the broker does not let us listen', { topics: denied });
       // Silence on a topic that is closed to us says nothing about wishes.
       if (!denied.includes(topics.desired)) this.startGrace();
-      if (this.reported !== null) await this.publish(topics.reported, this.reported);
-      await this.publish(topics.state, this.stateDocument('ready'));
+      if (announces) {
+        if (this.reported !== null) await this.publish(topics.reported, this.reported);
+        await this.publish(topics.state, this.stateDocument('ready'));
+      }
+      if (session === this.session) jobs?.connected();
     } catch (error) {
       // The library reconnects by itself, and `connect` brings us here again.
       log('warn', 'mqtt greeting interrupted', { error: error instanceof Error ? error.message : String(error) });
     }
+  }
+
+  private filters(): string[] {
+    const { topics, announces, onDesired, jobs } = this.options;
+    return [
+      ...(onDesired === null ? [] : [topics.desired]),
+      ...(announces ? [topics.rebirth] : []),
+      ...(jobs?.filters ?? []),
+    ];
   }
 
   private publishBirth(): Promise<void> {
@@ -165,8 +201,8 @@ export class MqttLink {
   }
 
   private receive(topic: string, payload: Uint8Array): void {
-    const { topics, onDesired } = this.options;
-    if (topic === topics.desired) {
+    const { topics, onDesired, jobs } = this.options;
+    if (topic === topics.desired && onDesired !== null) {
       this.desiredSeen = true;
       this.clearGrace();
       onDesired(payload);
@@ -176,17 +212,20 @@ export class MqttLink {
       if (nowMs - this.lastRebirthMs < REBIRTH_INTERVAL_MS) return;
       this.lastRebirthMs = nowMs;
       void this.publishBirth();
+    } else {
+      jobs?.receive(topic, payload);
     }
   }
 
   /** Prepares what the library reads at its next attempt: a new session number in the will, a longer pause after it. */
   private lose(): void {
     this.greeted = false;
+    this.options.jobs?.disconnected();
     this.desiredSeen = false;
     this.clearGrace();
     this.failures++;
     this.session++;
-    this.client.options.will = this.will();
+    if (this.options.announces) this.client.options.will = this.will();
     this.client.options.reconnectPeriod = this.reconnectDelayMs();
   }
 
@@ -199,8 +238,8 @@ export class MqttLink {
 
   private startGrace(): void {
     this.clearGrace();
-    if (this.desiredSeen) return;
     const { onDesired, desiredGraceMs = DEFAULT_GRACE_MS } = this.options;
+    if (this.desiredSeen || onDesired === null) return;
     this.graceTimer = setTimeout(() => onDesired(new Uint8Array(0)), desiredGraceMs);
   }
 

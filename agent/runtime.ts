@@ -23,6 +23,8 @@ export interface RuntimeOptions {
   readonly openSession: OpenApplySession;
   /** Default: one that is content with everything. */
   readonly application?: Application;
+  /** Called when the machine has changed and all it asked for has begun. */
+  readonly onState?: (state: State) => void;
   /** Called whenever what there is to say has changed; delivery is the link's business. */
   readonly publish: (reported: Reported) => void;
   readonly log: Log;
@@ -66,20 +68,22 @@ export class AgentRuntime {
 
   /**
    * Loads what an earlier process knew and goes on from there; when it returns, the slots were asked what is installed.
+   * `forgetWish`: whoever gave it has no open order for it any more.
    * @throws when the state file's medium fails.
    */
-  async start(): Promise<void> {
+  async start({ forgetWish = false } = {}): Promise<void> {
     const saved = await this.options.stateFile.load();
     const state = saved === undefined ? null : decodeState(saved);
     if (saved !== undefined && state === null) this.options.log('warn', 'saved state is of another version, forgotten');
     this.current = state ?? initialState();
+    if (forgetWish) this.dispatch({ kind: 'desired', wish: { kind: 'none' } });
     this.dispatch({ kind: 'booted' });
     await this.draining;
   }
 
   /** A payload of the `desired` topic; empty means no wish. */
-  desired(payload: Uint8Array): void {
-    const wish = parseDesired(payload);
+  desired(payload: Uint8Array, origin?: string): void {
+    const wish = parseDesired(payload, origin);
     if (wish.kind === 'unreadable') this.options.log('warn', wish.message);
     if (wish.kind === 'want' && wish.desired.trust !== undefined) this.options.onTrust?.(wish.desired.trust);
     this.dispatch({ kind: 'desired', wish });
@@ -125,6 +129,7 @@ export class AgentRuntime {
       this.current = state;
       if (state.kind !== before) this.options.log('info', `${before} -> ${state.kind}`, this.describe(state));
       for (const effect of effects) await this.carryOut(effect);
+      this.options.onState?.(state);
       if (RESTING.has(state.kind)) {
         // A thread costs some ten megabytes, and these states can last for months.
         await this.closeSession();

@@ -7,6 +7,7 @@ import { addCreate } from './create-command.js';
 import { EXIT_OK, EXIT_USAGE, exitCodeOf, Interrupted, UsageError } from './failure.js';
 import { addFingerprint } from './fingerprint-command.js';
 import { addInfo } from './info-command.js';
+import { addJobs } from './jobs-command.js';
 import { addKeygen, addSign } from './key-commands.js';
 import { Output } from './output.js';
 import type { Platform } from './platform.js';
@@ -25,6 +26,7 @@ const COMMANDS: readonly AddCommand[] = [
   addFingerprint,
   addPublish,
   addAgent,
+  addJobs,
 ];
 
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -66,10 +68,7 @@ function createProgram(platform: Platform, signal: AbortSignal): Command {
     },
   });
   for (const add of COMMANDS) add(program, open);
-  for (const command of program.commands) {
-    addJsonOption(command);
-    for (const inner of command.commands) addJsonOption(inner);
-  }
+  for (const command of program.commands) [command, ...command.commands].forEach(addJsonOption);
   return program;
 }
 

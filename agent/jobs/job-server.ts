@@ -1,0 +1,147 @@
+/** The responder: a job board on a broker that has none. One request after another; what is answered is on disk. */
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { accessOptions, type BrokerAccess } from '../broker-access.js';
+import type { Log } from '../log.js';
+import { type Answer, type ExecutionRecord, JobBoard } from './job-board.js';
+import {
+  getRequestSchema,
+  jobTopics,
+  mallornJobRoot,
+  NEXT,
+  parseMessage,
+  updateRequestSchema,
+} from './job-messages.js';
+import type { JobStore } from './job-store.js';
+
+export interface JobServerOptions extends BrokerAccess {
+  readonly store: JobStore;
+  readonly topicPrefix: string;
+  readonly protocolVersion?: 4 | 5;
+  readonly clientId?: string;
+  readonly log: Log;
+  /** How often orders are looked for. */
+  readonly pollMs?: number;
+  readonly reconnectMs?: number;
+}
+
+const POLL_MS = 1000;
+const RECONNECT_MS = 2000;
+
+export class JobServer {
+  readonly board = new JobBoard();
+  private readonly options: JobServerOptions;
+  private readonly client: MqttClient;
+  private readonly poller: NodeJS.Timeout;
+
+  /** @throws IoError where the store cannot be read. */
+  constructor(options: JobServerOptions) {
+    this.options = options;
+    for (const record of options.store.history()) this.board.replay(record);
+    this.client = connect(options.url, this.clientOptions());
+    this.client.on('connect', () => void this.listen());
+    this.client.on('message', (topic, payload) => this.receive(topic, payload));
+    this.client.on('error', (error) => options.log('warn', 'mqtt', { error: error.message }));
+    this.poll();
+    this.poller = setInterval(() => this.poll(), options.pollMs ?? POLL_MS);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.poller);
+    await this.client.endAsync(!this.client.connected);
+    this.options.store.close();
+  }
+
+  private clientOptions(): IClientOptions {
+    const { protocolVersion = 4, clientId = 'mallorn-jobs', reconnectMs = RECONNECT_MS } = this.options;
+    return {
+      clientId,
+      protocolVersion,
+      clean: true,
+      resubscribe: false,
+      reconnectPeriod: reconnectMs,
+      reconnectOnConnackError: true,
+      ...accessOptions(this.options),
+    };
+  }
+
+  private async listen(): Promise<void> {
+    const { topicPrefix, log } = this.options;
+    try {
+      const root = mallornJobRoot(topicPrefix, '+');
+      await this.client.subscribeAsync([`${root}/+/get`, `${root}/+/update`], { qos: 1 });
+      log('info', 'jobs: listening', { topicPrefix });
+      // Whoever asked while nobody listened asks again; a hint makes it sooner.
+      for (const device of new Set(this.board.all().map((record) => record.device))) this.notify(device);
+    } catch (error) {
+      log('warn', 'jobs: subscription interrupted', { error: messageOf(error) });
+    }
+  }
+
+  private poll(): void {
+    const { store, log } = this.options;
+    try {
+      const nowMs = Date.now();
+      const changed = store.changedOrders().flatMap((order) => this.board.order(order, nowMs));
+      this.keep([...changed, ...this.board.tick(nowMs)]);
+    } catch (error) {
+      log('error', 'jobs: cannot take orders', { error: messageOf(error) });
+    }
+  }
+
+  private receive(topic: string, payload: Uint8Array): void {
+    const { topicPrefix } = this.options;
+    const [device = '', , jobId = '', what = ''] = topic.slice(topicPrefix.length + 1).split('/');
+    const { answer, changed } = this.answer(device, jobId, what, payload);
+    const { clientToken } = parseMessage(getRequestSchema, payload) ?? {};
+    try {
+      this.keep(changed);
+    } catch (error) {
+      // Unanswered, the device asks again; answered, it would forget what we do not know.
+      this.options.log('error', 'jobs: cannot keep', { error: messageOf(error) });
+      return;
+    }
+    const body = { ...answer.body, timestamp: Math.floor(Date.now() / 1000), clientToken };
+    this.publish(`${topic}/${answer.kind}`, body);
+  }
+
+  private answer(
+    device: string,
+    jobId: string,
+    what: string,
+    payload: Uint8Array,
+  ): { answer: Answer; changed: ExecutionRecord[] } {
+    if (what === 'get') return { answer: this.board.get(device, jobId), changed: [] };
+    const request = parseMessage(updateRequestSchema, payload);
+    if (request === undefined || jobId === NEXT) {
+      const body = { code: 'InvalidRequest', message: 'expected status, statusDetails, expectedVersion' } as const;
+      return { answer: { kind: 'rejected', body }, changed: [] };
+    }
+    return this.board.update(device, jobId, request, Date.now());
+  }
+
+  private keep(changed: readonly ExecutionRecord[]): void {
+    this.options.store.append(changed);
+    for (const { device, jobId, status, details } of changed) {
+      this.options.log('info', 'job', { device, job: jobId, status, ...details });
+    }
+    // The device that claimed a job knows what is next for it.
+    const told = changed.filter(({ status }) => status !== 'IN_PROGRESS').map(({ device }) => device);
+    for (const device of new Set(told)) this.notify(device);
+  }
+
+  private notify(device: string): void {
+    const root = mallornJobRoot(this.options.topicPrefix, device);
+    this.publish(jobTopics(root).notifyNext, this.board.summaryOf(device));
+  }
+
+  private publish(topic: string, document: unknown): void {
+    if (!this.client.connected) return;
+    this.client.publishAsync(topic, JSON.stringify(document), { qos: 1 }).catch((error: Error) => {
+      this.options.log('warn', 'mqtt publish failed', { topic, error: error.message });
+    });
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
