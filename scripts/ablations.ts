@@ -50,6 +50,16 @@ export const ABLATIONS: readonly Ablation[] = [
       'if (segment.start >= 0 || base === null || base.offset < segment.floor',
     ],
   ),
+  without(
+    'two probabilities a context, quick and slow (gateway)',
+    ['core/codec/bit-coder.ts', 'QUICK_SHIFT = 4', 'QUICK_SHIFT = 5'],
+    ['core/codec/bit-coder.ts', 'SLOW_SHIFT = 7', 'SLOW_SHIFT = 5'],
+  ),
+  without('a quick rate while a context is young (mcu)', [
+    'core/codec/context-state.ts',
+    '(seen < YOUNG_BITS ? 2 * seen + 1 : 0)',
+    '(seen < 0 ? 1 : 0)',
+  ]),
   without('the zero mode', ['core/diff/neural-encoder.ts', 'return changed <= most;', 'return false;']),
   without("a patch's own priors (mcu)", [
     'core/diff/encode-body.ts',

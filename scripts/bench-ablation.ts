@@ -1,8 +1,8 @@
 /**
- * `npm run bench:ablation [-- DIR] [--only TEXT,TEXT] [--most-bytes N]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
+ * `npm run bench:ablation [-- DIR] [--only TEXT,TEXT] [--most-bytes N] [--ideas TEXT,TEXT]`: what each idea of the neural codec is worth. Every idea is switched off by an edit
  * of the production source, built, and measured with bench:size over the pairs of DIR (default ../shared/models)
  * whose target has at most N bytes (default 400000); the table has the
- * geometric mean of ours / best other tool per group. A minute an idea and core.
+ * geometric mean of ours / best other tool per group. A minute an idea and core. `--ideas` leaves out ideas whose names contain none of the texts.
  */
 
 import { spawn } from 'node:child_process';
@@ -25,9 +25,14 @@ interface Group {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string', default: '' }, 'most-bytes': { type: 'string', default: '400000' } },
+  options: {
+    only: { type: 'string', default: '' },
+    'most-bytes': { type: 'string', default: '400000' },
+    ideas: { type: 'string', default: '' },
+  },
 });
 const models = positionals[0] ?? join(root, '../shared/models');
+const ideas = ABLATIONS.filter(({ name }) => values.ideas.split(',').some((text) => name.includes(text)));
 const outdir = join(root, `.build/ablation-${process.pid}`);
 try {
   await main();
@@ -37,7 +42,7 @@ try {
 
 async function main(): Promise<void> {
   const rows = new Map<Ablation, Group[]>();
-  const waiting = [...ABLATIONS];
+  const waiting = [...ideas];
   const lane = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       rows.set(next, await measure(next));
@@ -45,11 +50,11 @@ async function main(): Promise<void> {
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
-  const groups = rows.get(ABLATIONS[0]!)!.map(({ group }) => group);
+  const groups = rows.get(ideas[0]!)!.map(({ group }) => group);
   for (const profile of ['all', 'mcu'] as const) {
     console.log(`\n| ${profile === 'all' ? 'gateway' : 'mcu'} profile | ${groups.join(' | ')} |`);
     console.log(`| --- |${' --- |'.repeat(groups.length)}`);
-    for (const ablation of ABLATIONS) {
+    for (const ablation of ideas) {
       const figures = rows.get(ablation)!.map((group) => group[profile]?.geometricMean.toFixed(3) ?? '');
       console.log(`| ${ablation.name} | ${figures.join(' | ')} |`);
     }
