@@ -25,6 +25,7 @@ import type { ByteSource, Compressor, Hasher } from '../ports.js';
 import { BodyWriter } from './body-writer.js';
 import { ByteBuilder } from './byte-builder.js';
 import { ByteMatcher } from './match-bytes.js';
+import type { TensorPart } from './match-slices.js';
 import { NeuralEncoder } from './neural-encoder.js';
 import { mergePieces, type Piece, PlainEncoder, type ReadSource } from './pieces.js';
 import { type Segment, SegmentPlanner } from './plan-segment.js';
@@ -46,7 +47,9 @@ export interface EncodeOptions {
   readonly targetLayout: ModelLayout;
   /** For each target tensor its base in the source, or null (core/diff/match-tensors.ts). */
   readonly bases: readonly (Tensor | null)[];
-  /** The same for targetLayout.scaleVectors; none known where absent. */
+  /** Of tensors that grew or shrank, what they are made of (core/diff/match-slices.ts); none known where absent. */
+  readonly parts?: readonly (readonly TensorPart[] | null)[];
+  /** The same as bases for targetLayout.scaleVectors; none known where absent. */
   readonly scaleBases?: readonly (Tensor | null)[];
   readonly profile: Profile;
   /** zstd level, 1 to 19. */
@@ -175,7 +178,7 @@ class BodyEncoder {
     this.options = options;
     this.priors = priors;
     this.trainer = trainer;
-    const { source, targetLayout, bases, scaleBases = [] } = options;
+    const { source, targetLayout, bases, parts = [], scaleBases = [] } = options;
     const useNeural = options.neural === true;
     this.decodeClass = useNeural ? decodeClassOf(options.profile) : 0;
     this.neural = useNeural ? new NeuralEncoder(this.decodeClass, priors, trainer !== null) : null;
@@ -184,7 +187,7 @@ class BodyEncoder {
     this.unitBytes = inPlace?.unitBytes ?? 0;
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
-      tensors: targetLayout.tensors.map((tensor, i) => ({ tensor, base: bases[i] ?? null })),
+      tensors: targetLayout.tensors.map((tensor, i) => parts[i] ?? [{ tensor, base: bases[i] ?? null }]),
       matcher: source === null ? null : createMatcher(source),
       readSource: this.readSource,
       isNeural: useNeural,
@@ -219,9 +222,11 @@ class BodyEncoder {
   private tensorCounts(): Pick<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
     let tensorsModified = 0;
     let tensorsUnchanged = 0;
-    this.options.targetLayout.tensors.forEach((tensor, i) => {
+    const { targetLayout, parts = [] } = this.options;
+    targetLayout.tensors.forEach((tensor, i) => {
       const count = 1 + tensor.aliases.length;
-      if (this.planner.modified[i] === 1) tensorsModified += count;
+      const isReshaped = (parts[i] ?? null) !== null;
+      if (isReshaped || this.planner.modified[i] === 1) tensorsModified += count;
       else tensorsUnchanged += count;
     });
     return { tensorsModified, tensorsUnchanged };

@@ -13,6 +13,7 @@ import { chooseCast, chooseCopy, chooseTyped, elementTypeOf } from './choose-pie
 import { chooseRescaled, chooseRescaledWords, type RescaleRun } from './choose-rescale.js';
 import type { ByteMatcher } from './match-bytes.js';
 import { castTypes, rescaleType } from './match-casts.js';
+import type { TensorPart } from './match-slices.js';
 import { delta, literal, type Piece, type ReadSource } from './pieces.js';
 
 /** Share of a tensor without a base that must be copied from somewhere for the byte-level delta to be worth its ops. */
@@ -30,13 +31,16 @@ export interface Segment {
 }
 
 export interface PlannerOptions {
-  /** Target tensors in file order, not overlapping, each with the source tensor it is a new version or a cast of, or null. */
-  readonly tensors: readonly { readonly tensor: Tensor; readonly base: Tensor | null }[];
+  /**
+   * Target tensors in file order, not overlapping, each with the source tensor it is a new version or a cast of, or null; of a
+   * tensor that grew or shrank its parts.
+   */
+  readonly tensors: readonly (readonly TensorPart[])[];
   /** null for a stand-alone patch. */
   readonly matcher: ByteMatcher | null;
   readonly readSource: ReadSource;
   /** Vectors of scales outside the tensors, in file order, with the old ones. */
-  readonly scaleVectors: readonly { readonly tensor: Tensor; readonly base: Tensor | null }[];
+  readonly scaleVectors: readonly TensorPart[];
   /** Most scales an op may carry. */
   readonly mostScales: number;
   readonly isNeural: boolean;
@@ -44,10 +48,8 @@ export interface PlannerOptions {
   readonly firstAxisIsRow: boolean;
 }
 
-/** A target tensor, its base, and its place in the list; -1 for a vector of scales. */
-interface TensorPair {
-  readonly tensor: Tensor;
-  readonly base: Tensor | null;
+/** A target tensor or part of one, its base, and the tensor's place in the list; -1 for a vector of scales. */
+interface TensorPair extends TensorPart {
   readonly index: number;
 }
 
@@ -74,7 +76,7 @@ export class SegmentPlanner {
   constructor(options: PlannerOptions) {
     this.options = options;
     this.modified = new Uint8Array(options.tensors.length);
-    const tensors = options.tensors.map((pair, index) => ({ ...pair, index }));
+    const tensors = options.tensors.flatMap((parts, index) => parts.map((part) => ({ ...part, index })));
     const vectors = options.scaleVectors.map((pair) => ({ ...pair, index: NO_TENSOR }));
     this.pairs = [...tensors, ...vectors].sort((a, b) => a.tensor.offset - b.tensor.offset);
   }

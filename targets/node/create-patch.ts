@@ -3,6 +3,7 @@
 import { DigestTarget } from '../../core/apply/digest-target.js';
 import { encodeBody } from '../../core/diff/encode-body.js';
 import { matchBases, matchScaleVectors } from '../../core/diff/match-casts.js';
+import { matchSlices } from '../../core/diff/match-slices.js';
 import { writePatch } from '../../core/diff/write-patch.js';
 import { readLayout } from '../../core/formats/detect.js';
 import { PROFILES } from '../../core/limits.js';
@@ -62,12 +63,14 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
           { layout: sourceLayout, bytes: source },
           { layout, bytes: target },
         ] as const);
+  const bases = models === null ? [] : matchBases(...models);
   const spool = new OverflowSpool(args.output);
   try {
     const body = encodeBody({
       ...args,
       targetLayout: layout,
-      bases: models === null ? [] : matchBases(...models),
+      bases,
+      parts: models === null ? [] : matchSlices(...models, bases),
       scaleBases: models === null ? [] : matchScaleVectors(...models),
       spool,
       inPlace: args.unitBytes === 0 ? null : { unitBytes: args.unitBytes, hasher: new NodeHasher() },
