@@ -5,15 +5,12 @@
  * geometric mean of ours / best other tool per group. A minute an idea and core. `--ideas` leaves out ideas whose names contain none of the texts.
  */
 
-import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
-import type { Edit } from '../hil-tests/support/edit.js';
 import { ABLATIONS, type Ablation } from './ablations.js';
-import { editing } from './edit-sources.js';
-import { nodeBundle, packageVersion, root } from './esbuild-options.js';
+import { editedBench } from './edited-bench.js';
+import { root } from './esbuild-options.js';
 
 const LANES = 2;
 
@@ -63,29 +60,7 @@ async function main(): Promise<void> {
 
 async function measure({ name, edits }: Ablation): Promise<Group[]> {
   const folder = join(outdir, String(ABLATIONS.findIndex((ablation) => ablation.name === name)));
-  const applied = new Set<Edit>();
-  await bundle('targets/node/worker.main.ts', join(folder, 'worker.js'), edits, applied);
-  await bundle('scripts/bench-size.ts', join(folder, 'bench-size.js'), edits, applied);
-  if (applied.size < edits.length) throw new Error(`${name}: an edited file is not in the bundle`);
   const options = ['--neural', '--only', values.only, '--most-bytes', values['most-bytes']];
-  const child = spawn(process.execPath, [join(folder, 'bench-size.js'), models, ...options], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let output = '';
-  child.stdout.on('data', (text) => {
-    output += text;
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  if (code !== 0) throw new Error(`${name}: exit code ${code}\n${output}`);
-  return (JSON.parse(output.trim().split('\n').at(-1)!) as { groups: Group[] }).groups;
-}
-
-async function bundle(entry: string, outfile: string, edits: readonly Edit[], applied: Set<Edit>): Promise<void> {
-  await build({
-    ...nodeBundle,
-    entryPoints: [entry],
-    outfile,
-    define: { MALLORN_VERSION: JSON.stringify(packageVersion()), MALLORN_WORKER: '"./worker.js"' },
-    plugins: [editing(edits, applied)],
-  });
+  const { groups } = (await editedBench(folder, edits, [models, ...options])) as { groups: Group[] };
+  return groups;
 }
