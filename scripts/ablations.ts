@@ -43,7 +43,7 @@ export const ABLATIONS: readonly Ablation[] = [
   ]),
   without(
     'scale prediction of quantised tensors',
-    ['core/diff/plan-segment.ts', 'const type = rescaleType(tensor.dtype);', 'return null;'],
+    ['core/diff/plan-segment.ts', 'const type = rescaleType(tensor);', 'return null;'],
     [
       'core/diff/plan-segment.ts',
       'if (base === null || base.offset < segment.floor',

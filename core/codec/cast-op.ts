@@ -5,7 +5,7 @@ import { Q8_0_LAYOUT } from './block-layout.js';
 import { CAST_BLOCKS, CAST_F32, CAST_I8, CAST_I32, CAST_LAYOUTS, CAST_Q2_K, CAST_RUN, castRun } from './cast.js';
 import { addDelta, ELEMENT_BYTE, ELEMENT_BYTES } from './elements.js';
 import { type BlockCoder, BlockWalk, PLAIN_CODER } from './requantise.js';
-import { type ChannelPlaces, MAX_PLACE, rescaleFloat, rescaleInt8, rescaleInt32 } from './rescale.js';
+import { type ChannelPlaces, MAX_PLACE, rescaleFloat, rescaleInt8, rescaleInt32, ZERO_POINTS } from './rescale.js';
 
 /** Bytes of the longest run on either side, a Q6_K block, as whole words: the least an I/O buffer may have. */
 export const CAST_RUN_BYTES = 212;
@@ -24,6 +24,8 @@ export const NO_SCALES: Omit<CastParameters, 'castTypes'> = {
   crossCount: 0,
   crossInner: 1,
   phase: 0,
+  zero: 0,
+  oldZero: 0,
 };
 
 export class CastOp {
@@ -48,7 +50,9 @@ export class CastOp {
     const outer = group > 1 ? ops.unsigned() : inner;
     const crossInner = crossCount > 0 ? ops.unsigned() : 1;
     const phase = strided || crossCount > 0 ? ops.unsigned() : 0;
-    const places = { scaleCount, inner, group, outer, crossCount, crossInner, phase };
+    const zero = hasZero(castTypes) ? ops.unsigned() : 0;
+    const oldZero = hasOldZero(castTypes) ? ops.unsigned() : 0;
+    const places = { scaleCount, inner, group, outer, crossCount, crossInner, phase, zero, oldZero };
     return this.set({ castTypes, ...places }, type, targetBytes, Number.MAX_SAFE_INTEGER);
   }
 
@@ -71,13 +75,14 @@ export class CastOp {
   }
 
   private faultOfScales(mostScales: number): string | null {
-    const { scaleCount, inner, group, outer, crossCount, crossInner, phase } = this.places;
+    const { scaleCount, inner, group, outer, crossCount, crossInner, phase, zero, oldZero } = this.places;
     if (isScaled((this.from << 4) | this.to) && (scaleCount < 1 || inner < 1))
       return 'at least one scale for at least one element';
     if (scaleCount + crossCount > mostScales) return `at most ${mostScales} scales`;
     if (group < 1 || outer < 1 || crossInner < 1) return 'at least one element in each place';
     if (inner > MAX_PLACE || group > MAX_PLACE || outer > MAX_PLACE || crossInner > MAX_PLACE || phase > MAX_PLACE)
       return `places up to ${MAX_PLACE}`;
+    if (zero >= ZERO_POINTS || oldZero >= ZERO_POINTS) return `zero points below ${ZERO_POINTS}`;
     return null;
   }
 
@@ -168,7 +173,9 @@ export class CastOp {
     const first = places.phase + this.elements(done);
     if (this.from !== this.to || !isRescaled((this.from << 4) | this.to)) {
       const scales =
-        places.scaleCount > 0 ? { bytes: scaleBytes.subarray(0, this.scaleBytes), inner: places.inner } : null;
+        places.scaleCount > 0
+          ? { bytes: scaleBytes.subarray(0, this.scaleBytes), inner: places.inner, zero: places.zero }
+          : null;
       castRun({ from: this.from, to: this.to }, source, bytes, scales, first);
     } else if (this.to === CAST_I8) rescaleInt8(source, bytes, places, scaleBytes, first, this.fractions);
     else if (this.to === CAST_I32) rescaleInt32(source, bytes, places, scaleBytes, first);
@@ -200,6 +207,15 @@ function isQuantised(type: number): boolean {
 export function isRescaled(castTypes: number): boolean {
   const to = castTypes & 15;
   return castTypes >> 4 === to && (isQuantised(to) || to === CAST_F32);
+}
+
+/** Of from << 4 | to: whether the new type, and the old one, have a zero point. */
+export function hasZero(castTypes: number): boolean {
+  return (castTypes & 15) === CAST_I8;
+}
+
+export function hasOldZero(castTypes: number): boolean {
+  return castTypes >> 4 === CAST_I8 && hasZero(castTypes);
 }
 
 /** Of from << 4 | to: whether the patch carries scales, or ratios of them. */

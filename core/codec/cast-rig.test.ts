@@ -5,7 +5,8 @@ import { castTypesOf, predictCast } from '../diff/cast-residual.js';
 import type { RunScales } from '../diff/cast-scales.js';
 import { castPiece, type Piece } from '../diff/pieces.js';
 import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from './cast.js';
-import { isRescaled, isScaled, NO_SCALES } from './cast-op.js';
+import { hasOldZero, hasZero, isRescaled, isScaled, NO_SCALES } from './cast-op.js';
+import { ZERO_POINTS } from './rescale.js';
 
 const FIRST_FROM_ITSELF = 10;
 const SCALED_TO = [3, 9];
@@ -30,6 +31,8 @@ export const anyPlaces = fc.record({
   outer: fc.integer({ min: 1, max: 90 }),
   crossInner: fc.integer({ min: 1, max: 70 }),
   phase: fc.nat(400),
+  zero: fc.nat(ZERO_POINTS - 1),
+  oldZero: fc.nat(ZERO_POINTS - 1),
 });
 type Places = typeof anyPlaces extends fc.Arbitrary<infer Fields> ? Fields : never;
 
@@ -49,6 +52,8 @@ export function scalesFor(cast: CastTypes, places: Places): RunScales | null {
     outer: group > 1 ? places.outer : stride,
     crossInner: cross.length > 0 ? places.crossInner : 1,
     phase: strided || cross.length > 0 ? phase : 0,
+    zero: hasZero(types) ? places.zero : 0,
+    oldZero: hasOldZero(types) ? places.oldZero : 0,
   };
 }
 

@@ -38,7 +38,7 @@ function floats(...values: number[]): Uint8Array {
 }
 
 function scalesOf(inner: number, ...values: number[]): Scales {
-  return { bytes: floats(...values), inner };
+  return { bytes: floats(...values), inner, zero: 0 };
 }
 
 function ints(bytes: Uint8Array): number[] {

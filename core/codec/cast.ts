@@ -23,6 +23,7 @@ import {
   Q8_0_LAYOUT,
 } from './block-layout.js';
 import { floatToBfloat, floatToHalf, halfToFloat, halfValue } from './half.js';
+import { flipOf, zeroPointOf } from './rescale.js';
 
 export const CAST_F32 = 0;
 export const CAST_F16 = 1;
@@ -102,6 +103,8 @@ export interface Scales {
   /** Little-endian binary32 values. */
   readonly bytes: Uint8Array;
   readonly inner: number;
+  /** Of CAST_I8: see UNSIGNED. */
+  readonly zero: number;
 }
 
 export interface CastTypes {
@@ -134,7 +137,7 @@ export function castRun(
       for (let i = 0; i < count; i++) writeU16(target, 2 * i, floatToBfloat(bits[i]!));
       return;
     case CAST_I8:
-      for (let i = 0; i < count; i++) target[i] = quantise(floats[i]!, scales!, first + i, 0x7f);
+      for (let i = 0; i < count; i++) target[i] = quantise(floats[i]!, scales!, first + i, 0x7f) ^ flipOf(scales!.zero);
       return;
     case CAST_I32:
       for (let i = 0; i < count; i++) writeU32(target, 4 * i, quantise(floats[i]!, scales!, first + i, 0x7fffffff));
@@ -172,14 +175,14 @@ function readElements(type: number, source: Uint8Array): number {
   }
 }
 
-/** Half away from zero, within [-most - 1, most]. A scale of zero or NaN predicts zero. */
+/** Half away from zero, plus the zero point, within [-most - 1, most]. A NaN counts as 0. */
 function quantise(value: number, scales: Scales, element: number, most: number): number {
   const count = scales.bytes.length / 4;
   const channel = Math.floor(element / scales.inner) % count;
   oneBits[0] = readI32(scales.bytes, 4 * channel);
   const quotient = value / one[0]!;
   const rounded = quotient < 0 ? -Math.floor(0.5 - quotient) : Math.floor(quotient + 0.5);
-  return Math.max(-most - 1, Math.min(most, rounded)) || 0;
+  return Math.max(-most - 1, Math.min(most, (rounded || 0) + zeroPointOf(scales.zero)));
 }
 
 function writeQ8(target: Uint8Array): void {

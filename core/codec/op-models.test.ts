@@ -1,4 +1,4 @@
-import { type CastParameters, isRescaled, isScaled, NO_SCALES } from './cast-op.js';
+import { type CastParameters, hasOldZero, hasZero, isRescaled, isScaled, NO_SCALES } from './cast-op.js';
 /** How ops are coded: every field at its limits, and garbage that stays within them. */
 
 import assert from 'node:assert/strict';
@@ -85,6 +85,8 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       crossCount: anyNumber,
       crossInner: anyNumber,
       phase: anyNumber,
+      zero: anyNumber,
+      oldZero: anyNumber,
       columns: anyNumber.map((value) => 1 + Math.min(value, MOST - 1)),
       column: anyNumber,
       sparse: fc.nat(1),
@@ -165,7 +167,8 @@ function ofOneType({ kind, castTypes }: { kind: number; castTypes: number }): bo
 function saidOf(op: Omit<CodedOp, 'columns' | 'column'>): Omit<CastParameters, 'castTypes'> {
   if (op.kind !== CAST || !isScaled(op.castTypes)) return NO_SCALES;
   const { scaleCount, inner, group, phase } = op;
-  if (!isRescaled(op.castTypes)) return { ...NO_SCALES, scaleCount, inner, outer: inner, phase };
+  const zero = hasZero(op.castTypes) ? op.zero : 0;
+  if (!isRescaled(op.castTypes)) return { ...NO_SCALES, scaleCount, inner, outer: inner, phase, zero };
   const strided = scaleCount > 1;
   const crossed = op.crossCount > 0;
   const stride = strided ? inner : 1;
@@ -174,10 +177,12 @@ function saidOf(op: Omit<CodedOp, 'columns' | 'column'>): Omit<CastParameters, '
     outer: strided && group > 1 ? op.outer : stride,
     crossInner: crossed ? op.crossInner : 1,
     phase: strided || crossed ? phase : 0,
+    zero,
+    oldZero: hasOldZero(op.castTypes) ? op.oldZero : 0,
   };
 }
 
 function castOf(op: CodedOp): CastParameters {
-  const { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase } = op;
-  return { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase };
+  const { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase, zero, oldZero } = op;
+  return { castTypes, scaleCount, inner, group, outer, crossCount, crossInner, phase, zero, oldZero };
 }

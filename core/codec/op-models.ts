@@ -5,7 +5,7 @@
 
 import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import type { BitCoder } from './bit-coder.js';
-import { type CastParameters, isRescaled, isScaled } from './cast-op.js';
+import { type CastParameters, hasOldZero, hasZero, isRescaled, isScaled } from './cast-op.js';
 import type { ContextLayout } from './context-layout.js';
 import { ELEMENT_BYTE } from './elements.js';
 
@@ -94,6 +94,8 @@ export class OpModels {
     op.outer = op.group > 1 ? this.castNumber(op.outer) : op.inner;
     op.crossInner = op.crossCount > 0 ? this.castNumber(op.crossInner) : 1;
     op.phase = strided || op.crossCount > 0 ? this.castNumber(op.phase) : 0;
+    op.zero = hasZero(op.castTypes) ? this.castNumber(op.zero) : 0;
+    op.oldZero = hasOldZero(op.castTypes) ? this.castNumber(op.oldZero) : 0;
   }
 
   private castNumber(value: number): number {

@@ -133,11 +133,11 @@ const MALFORMED: Readonly<Record<string, { plain: Uint8Array; message: RegExp }>
   'an unknown cast': { plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0xf1], 20), message: /known cast types/ },
   'a cast that is cut off': { plain: plainOf([3 | SHIFT, 20, ...zigzag(-900)], 20), message: /the end of the ops/ },
   'a cast without scales': {
-    plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0x03, 0, 1, 0], 20),
+    plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0x03, 0, 1, 0, 0], 20),
     message: /at least one scale/,
   },
   'a cast whose scales leave no residual': {
-    plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0x03, 1, 20, 0], 20),
+    plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0x03, 1, 20, 0, 0], 20),
     message: /bytes of data/,
   },
   'a cast of half a block': { plain: plainOf([3 | SHIFT, 20, ...zigzag(-900), 0x05], 20), message: /multiple of 18/ },

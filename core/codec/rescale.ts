@@ -24,6 +24,26 @@ export interface ChannelPlaces {
   readonly crossInner: number;
   /** The op's first element counts as this one. */
   readonly phase: number;
+  /** Zero points of the new type and, from int8 to int8, the old one: see ZERO_POINTS. */
+  readonly zero: number;
+  readonly oldZero: number;
+}
+
+/**
+ * Zero points are told as int8, modulo 256; UNSIGNED is added where bytes are uint8, which count as int8 with the top bit flipped:
+ * UNSIGNED alone is uint8 of zero point 128.
+ */
+export const UNSIGNED = 256;
+export const ZERO_POINTS = 2 * UNSIGNED;
+
+/** What flips bytes of the type that `zero` tells into int8. */
+export function flipOf(zero: number): number {
+  return zero >= UNSIGNED ? 0x80 : 0;
+}
+
+/** The zero point that `zero` tells, as int8. */
+export function zeroPointOf(zero: number): number {
+  return (zero << 24) >> 24;
 }
 
 /** Largest of the numbers above, so that an element's place stays within 31 bits. */
@@ -60,11 +80,15 @@ export function rescaleInt8(
   first: number,
   fractions: Uint8Array,
 ): void {
+  const { zero, oldZero } = places;
+  const [flip, oldFlip] = [flipOf(zero), flipOf(oldZero)];
+  const [zeroPoint, oldZeroPoint] = [zeroPointOf(zero), zeroPointOf(oldZero)];
   for (let i = 0; i < target.length; i++) {
-    const value = ((source[i]! << 24) >> 24) * ratioOf(places, ratios, first + i) + 0.5;
+    const old = (((source[i]! ^ oldFlip) << 24) >> 24) - oldZeroPoint;
+    const value = old * ratioOf(places, ratios, first + i) + 0.5;
     const rounded = Math.floor(value);
     fractions[i] = Math.floor((value - rounded) * FRACTIONS);
-    target[i] = Math.max(-128, Math.min(127, rounded));
+    target[i] = Math.max(-128, Math.min(127, rounded + zeroPoint)) ^ flip;
   }
 }
 

@@ -11,10 +11,10 @@ import { FRACTIONS } from '../codec/rescale.js';
 import type { Tensor } from '../formats/model.js';
 import { blockBits } from './block-bits.js';
 import { predictCast, takeResidual } from './cast-residual.js';
-import { floatBytes, type RunScales } from './cast-scales.js';
+import { floatBytes, type RunScales, zeroOf } from './cast-scales.js';
 import { axesOf, type ChannelAxis, cutAxis } from './channel-axes.js';
 import { planesCost } from './choose-piece.js';
-import { commonRatio, type Fit, RatioFitter } from './fit-ratios.js';
+import { commonRatio, type Fit, numbersOf, RatioFitter } from './fit-ratios.js';
 import { castPiece, delta, type Piece } from './pieces.js';
 import { takeDelta } from './take-delta.js';
 
@@ -82,11 +82,13 @@ function chooseRescaledInt8(run: RescaleRun): Piece[] | null {
 /** One ratio where the container has one, and what fitting gives: rows alone, rows with columns. */
 function alternatives(run: RescaleRun): Piece[][] {
   const { base, tensor, source, target, sourceOffset, mostScales } = run;
+  const [zero, oldZero] = [zeroOf(tensor), zeroOf(base)];
   const found: Piece[][] = [];
   const common = containerRatio(base, tensor);
-  if (common !== null) found.push([rescaled(CAST_I8, target.length, sourceOffset, common)]);
+  if (common !== null) found.push([rescaled(CAST_I8, target.length, sourceOffset, { ...common, zero, oldZero })]);
   const { rows, columns, elements } = axesOf(tensor);
   const whole = Math.min(target.length, elements - run.start);
+  const [olds, news] = [numbersOf(source, oldZero, false), numbersOf(target, zero, true)];
   if (rows === null || whole <= 0) return found;
   const crossed = columns !== null && columns.count + rows.group <= mostScales ? columns : null;
   const channels = Math.min(rows.count, mostScales - (crossed?.count ?? 0));
@@ -98,9 +100,12 @@ function alternatives(run: RescaleRun): Piece[][] {
     const length = Math.min(whole - at, step - (first % step));
     // A whole number of columns' periods fits between rows, so that one phase does for both.
     const { axis, phase } = cutAxis(rows, first, length);
-    const [old, now] = [source.subarray(at, at + length), target.subarray(at, at + length)];
+    const [old, now] = [olds.subarray(at, at + length), news.subarray(at, at + length)];
     const fits = new RatioFitter(old, now, { rows: axis, columns: crossed }, phase).fits();
-    const pieces = fits.map((fit) => rescaled(CAST_I8, length, sourceOffset + at, scalesOf(fit, axis, crossed, phase)));
+    const pieces = fits.map((fit) => {
+      const scales = { ...scalesOf(fit, axis, crossed, phase), zero, oldZero };
+      return rescaled(CAST_I8, length, sourceOffset + at, scales);
+    });
     byRows.push(pieces[0]!);
     byBoth.push(pieces.at(-1)!);
     at += length;
@@ -144,9 +149,11 @@ function oneRatio(ratio: number): RunScales {
   return { ...NO_SCALES, bytes: floatBytes([ratio]), scaleCount: 1 };
 }
 
-/** Of a tensor with one scale before and now; null where it stays, or there is none. */
-function containerRatio({ scales: old }: Tensor, { scales: now }: Tensor): RunScales | null {
-  if (old.length !== 1 || now.length !== 1 || old[0] === now[0]) return null;
+/** Of a tensor with one scale before and now; null where it and the zero point stay, or there is none. */
+function containerRatio(base: Tensor, tensor: Tensor): RunScales | null {
+  const { scales: old } = base;
+  const { scales: now } = tensor;
+  if (old.length !== 1 || now.length !== 1 || (old[0] === now[0] && base.zeroPoint === tensor.zeroPoint)) return null;
   return oneRatio(old[0]! / now[0]!);
 }
 
@@ -163,6 +170,7 @@ function scalesOf(fit: Fit, rows: ChannelAxis, columns: ChannelAxis | null, phas
   const { count: scaleCount, inner, group, outer } = rows;
   const cross = fit.columns === null || columns === null ? null : { ratios: fit.columns, inner: columns.inner };
   return {
+    ...NO_SCALES,
     bytes: floatBytes([...fit.rows, ...(cross?.ratios ?? [])]),
     ...{ scaleCount, inner: group > 1 ? inner : outer, group, outer, phase },
     crossCount: cross?.ratios.length ?? 0,

@@ -5,10 +5,12 @@
  * the container tell nothing of it. Encoder side only; sums run in file order, so that they are the same everywhere.
  */
 
+import { flipOf, zeroPointOf } from '../codec/rescale.js';
 import { type ChannelAxis, channelAt } from './channel-axes.js';
 
-/** Values at the ends of the range may have been cut off: they would pull the fit. */
-const CUT_OFF = 127;
+/** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */
+const CUT_OFF = 0x7fff;
+const LARGEST = 127;
 const ROUNDS = 2;
 
 /** One fit: ratios by channel; null where columns are not scaled. */
@@ -18,22 +20,22 @@ export interface Fit {
 }
 
 export class RatioFitter {
-  private readonly old: Int8Array;
-  private readonly now: Int8Array;
+  private readonly old: Int16Array;
+  private readonly now: Int16Array;
   private readonly rowOf: Uint32Array;
   private readonly columnOf: Uint32Array | null;
   private readonly rowCount: number;
   private readonly columnCount: number;
 
-  /** Axes as of the run: its first element is element `phase`. */
+  /** Numbers as from numbersOf, the new ones marked; axes as of the run: its first element is element `phase`. */
   constructor(
-    old: Uint8Array,
-    now: Uint8Array,
+    old: Int16Array,
+    now: Int16Array,
     axes: { readonly rows: ChannelAxis; readonly columns: ChannelAxis | null },
     phase: number,
   ) {
-    this.old = new Int8Array(old.buffer, old.byteOffset, old.length);
-    this.now = new Int8Array(now.buffer, now.byteOffset, now.length);
+    this.old = old;
+    this.now = now;
     this.rowOf = channels(axes.rows, phase, old.length);
     this.columnOf = axes.columns === null ? null : channels(axes.columns, phase, old.length);
     this.rowCount = axes.rows.count;
@@ -65,13 +67,26 @@ export class RatioFitter {
     const squares = new Float64Array(count);
     for (let i = 0; i < old.length; i++) {
       const target = now[i]!;
-      if (target >= CUT_OFF || target <= -CUT_OFF) continue;
+      if (target === CUT_OFF) continue;
       const value = given === null ? old[i]! : old[i]! * given[others![i]!]!;
       products[of[i]!]! += value * target;
       squares[of[i]!]! += value * value;
     }
     return Float32Array.from(products, (product, i) => (product > 0 ? product / squares[i]! : 1));
   }
+}
+
+/**
+ * What bytes stand for, relative to their zero point (ChannelPlaces.zero).
+ * @param isMarked whether those at the ends of the range are CUT_OFF
+ */
+export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): Int16Array {
+  const flip = flipOf(zero);
+  const zeroPoint = zeroPointOf(zero);
+  return Int16Array.from(bytes, (byte) => {
+    const value = ((byte ^ flip) << 24) >> 24;
+    return isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
+  });
 }
 
 function channels(axis: ChannelAxis, phase: number, elements: number): Uint32Array {

@@ -100,6 +100,7 @@ test('no cast goes from integers, to the same type, or between other numbers of 
   assert.equal(castTypes(of('f32', 400), of('f32', 400)), null);
   assert.equal(castTypes(of('i8', 100, [1]), of('f32', 400)), null);
   assert.equal(castTypes(of('f32', 400), of('i8', 100)), null);
-  assert.equal(castTypes(of('f32', 400), of('u8', 100, [1])), null);
+  assert.equal(castTypes(of('f32', 400), of('u8', 100)), null);
+  assert.notEqual(castTypes(of('f32', 400), of('u8', 100, [1])), null);
   assert.equal(castTypes(of('q4_k', 144), of('f16', 512)), null);
 });

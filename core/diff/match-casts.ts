@@ -50,6 +50,7 @@ const TYPE_OF: Partial<Record<DType, number>> = {
 
 const RESCALE_TYPE_OF: Partial<Record<DType, number>> = {
   i8: CAST_I8,
+  u8: CAST_I8,
   i32: CAST_I32,
   q8_0: CAST_Q8_0,
   q4_0: CAST_Q4_0,
@@ -72,13 +73,14 @@ export function castTypes(source: Tensor, target: Tensor): CastTypes | null {
   return elementCount(source, from) === elementCount(target, to) ? { from, to } : null;
 }
 
-/** How to tell a new version of `base` through its scales: the type from and to, or null where it has none. */
-export function rescaleType(dtype: DType): number | null {
-  return RESCALE_TYPE_OF[dtype] ?? null;
+/** How to tell a new version of the tensor through its scales: the type from and to, or null where it has none. */
+export function rescaleType({ dtype, scales }: Tensor): number | null {
+  // Bytes without a scale are no weights; int8 may have scales that no container names.
+  return dtype === 'u8' && scales.length === 0 ? null : (RESCALE_TYPE_OF[dtype] ?? null);
 }
 
 function scaledType(dtype: DType): number | undefined {
-  return dtype === 'i8' ? CAST_I8 : dtype === 'i32' ? CAST_I32 : undefined;
+  return dtype === 'i8' || dtype === 'u8' ? CAST_I8 : dtype === 'i32' ? CAST_I32 : undefined;
 }
 
 function elementCount(tensor: Tensor, type: number): number {

@@ -4,7 +4,7 @@
  */
 
 import { CAST_BLOCKS, CAST_F32 } from '../codec/cast.js';
-import { isRescaled } from '../codec/cast-op.js';
+import { hasOldZero, hasZero, isRescaled } from '../codec/cast-op.js';
 import {
   ELEMENT_BYTE,
   ELEMENT_BYTES,
@@ -154,6 +154,8 @@ function appendCast(
     if (scales.group > 1) ops.unsigned(scales.outer);
     if (scales.crossCount > 0) ops.unsigned(scales.crossInner);
     if (strided || scales.crossCount > 0) ops.unsigned(scales.phase);
+    if (hasZero(castTypesOf(cast))) ops.unsigned(scales.zero);
+    if (hasOldZero(castTypesOf(cast))) ops.unsigned(scales.oldZero);
     data.append(scales.bytes);
   }
   takeResidual(piece, cast, source, target, data.extend(target.length));

@@ -184,7 +184,7 @@ export class SegmentPlanner {
 
   /** As a tensor that was quantised again; null where it was not, or plain differences are as good. */
   private coverRescaled(tensor: Tensor, base: Tensor, offset: number, bytes: Uint8Array): Piece[] | null {
-    const type = rescaleType(tensor.dtype);
+    const type = rescaleType(tensor);
     if (type === null) return null;
     const block = CAST_BLOCKS[type]!;
     const { head, body } = wholeUnits(block.bytes, offset - tensor.offset, bytes.length);

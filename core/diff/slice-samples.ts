@@ -60,7 +60,7 @@ export function unitOf(tensor: Tensor): { readonly elements: number; readonly by
 }
 
 function layoutOf(tensor: Tensor): BlockLayout | null {
-  const type = tensor.dtype === 'i4' ? null : rescaleType(tensor.dtype);
+  const type = tensor.dtype === 'i4' ? null : rescaleType(tensor);
   return type === null ? null : CAST_LAYOUTS[type]!;
 }
 

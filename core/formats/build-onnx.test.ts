@@ -25,6 +25,7 @@ export function prefixed(field: number, payload: Bytes | Uint8Array | string, le
 
 export const TYPE = {
   f32: 1,
+  u8: 2,
   i8: 3,
   i64: 7,
   string: 8,

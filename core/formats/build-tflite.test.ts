@@ -14,6 +14,7 @@ export interface SmallTensor {
   readonly buffer: number;
   readonly scales?: readonly number[];
   readonly axis?: number;
+  readonly zeros?: readonly number[];
 }
 
 export interface SmallModel {
@@ -22,7 +23,7 @@ export interface SmallModel {
   readonly subgraphs: readonly (readonly SmallTensor[])[];
 }
 
-export const TYPE = { f32: 0, f16: 1, i32: 2, string: 5, i8: 9, i4: 17 } as const;
+export const TYPE = { f32: 0, f16: 1, i32: 2, u8: 3, string: 5, i8: 9, i4: 17 } as const;
 
 /** Two sub-graphs, a per-channel and a per-tensor tensor, a shared buffer, an activation. */
 export const SMALL: SmallModel = {
@@ -111,11 +112,14 @@ function writeTensor(builder: Builder, tensor: SmallTensor): Offset {
   const shape = vector(builder, tensor.shape, 4, 4, (size) => builder.addInt32(size));
   const { scales } = tensor;
   const scale = scales === undefined ? 0 : vector(builder, scales, 4, 4, (value) => builder.addFloat32(value));
+  const { zeros } = tensor;
+  const zero = zeros === undefined ? 0 : vector(builder, zeros, 8, 8, (value) => builder.addInt64(BigInt(value)));
   const quantization =
     scales === undefined
       ? 0
       : table(builder, 7, () => {
           builder.addFieldOffset(2, scale, 0);
+          if (zero !== 0) builder.addFieldOffset(3, zero, 0);
           builder.addFieldInt32(6, tensor.axis ?? 0, 0);
         });
   return table(builder, 5, () => {

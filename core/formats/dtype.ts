@@ -86,6 +86,14 @@ export function packedBytes(dtype: DType, elements: number): number | null {
   return dtype === 'i4' ? Math.ceil(elements / 2) : elements * ELEMENT_BYTES[dtype];
 }
 
+/** The zero point that all channels share, as Tensor has it: nothing where it is 0, differs, or is none of the type's values. */
+export function sharedZeroPoint(dtype: DType, zeros: readonly number[]): { readonly zeroPoint?: number } {
+  const zeroPoint = zeros[0] ?? 0;
+  const least = dtype === 'u8' ? 0 : -128;
+  const isValue = (dtype === 'u8' || dtype === 'i8') && zeroPoint >= least && zeroPoint < least + 256;
+  return isValue && zeroPoint !== 0 && zeros.every((zero) => zero === zeroPoint) ? { zeroPoint } : {};
+}
+
 /**
  * Reads numbers of one type out of byte arrays. 64-bit integers are rounded to doubles, 'i4' gives the low nibble of its
  * byte, block types and 'other' the byte itself: good for telling how alike two tensors are, not for coding them.

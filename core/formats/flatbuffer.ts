@@ -155,12 +155,18 @@ export class FlatTable {
 
   /** i32 elements; [] when the field is absent. */
   i32s(slot: number, maxCount: number, what: string): number[] {
-    return this.numbers(slot, maxCount, what, (at) => this.buffer.file.i32(at, what));
+    return this.numbers(slot, 4, maxCount, what, (at) => this.buffer.file.i32(at, what));
   }
 
   /** f32 elements as doubles; [] when the field is absent. */
   f32s(slot: number, maxCount: number, what: string): number[] {
-    return this.numbers(slot, maxCount, what, (at) => this.buffer.file.f32(at, what));
+    return this.numbers(slot, 4, maxCount, what, (at) => this.buffer.file.f32(at, what));
+  }
+
+  /** int64 elements, those past 2^53 rounded; [] when the field is absent. */
+  i64s(slot: number, maxCount: number, what: string): number[] {
+    const { file } = this.buffer;
+    return this.numbers(slot, 8, maxCount, what, (at) => file.i32(at + 4, what) * 2 ** 32 + file.u32(at, what));
   }
 
   /** UTF-8, malformed sequences replaced by U+FFFD; '' when the field is absent. */
@@ -171,11 +177,17 @@ export class FlatTable {
     return decodeUtf8(this.buffer.file.bytes(vector.position, vector.count, what));
   }
 
-  private numbers(slot: number, maxCount: number, what: string, read: (at: number) => number): number[] {
-    const vector = this.vector(slot, 4, what);
+  private numbers(
+    slot: number,
+    elementBytes: number,
+    maxCount: number,
+    what: string,
+    read: (at: number) => number,
+  ): number[] {
+    const vector = this.vector(slot, elementBytes, what);
     if (vector === null) return [];
-    this.bound(vector, maxCount, 4, what);
-    return Array.from({ length: vector.count }, (_, i) => read(vector.position + 4 * i));
+    this.bound(vector, maxCount, elementBytes, what);
+    return Array.from({ length: vector.count }, (_, i) => read(vector.position + elementBytes * i));
   }
 
   /** Limit and budget, before any allocation. */

@@ -71,6 +71,8 @@ export interface Tensor {
    */
   readonly scales: readonly number[];
   readonly scaleAxis: number;
+  /** Of a tensor of i8 or u8 with scales: the number that stands for 0. Absent: 0, or not the same for all channels. */
+  readonly zeroPoint?: number;
   /**
    * Output channels that lie interleaved, innermost, in the file: a shape [height, width, in, out] is stored as
    * [out / interleaved, height, width, in, interleaved]. Absent: as the shape says.

@@ -161,6 +161,24 @@ test('scales of the QLinear operators: output channels first, or columns', () =>
   assert.deepEqual(scaled([2, 3], [1, 2], node('Conv', { inputs })), [[], 0]);
 });
 
+test('the zero point of a weight, as bytes or as one of a few varints', () => {
+  const zeroOf = (type: number, ...zero: (readonly number[])[]): number | undefined => {
+    const initializers = [
+      tensor('w', type, [2, 3], raw(ramp(6, 0))),
+      tensor('s', TYPE.f32, [], raw(floats([0.5]))),
+      tensor('z', type, [], ...zero),
+    ];
+    const nodes = [node('DequantizeLinear', { inputs: ['w', 's', 'z'], outputs: ['y'] })];
+    return read(model(graph({ nodes, initializers }))).tensors.find(({ name }) => name === 'w')!.zeroPoint;
+  };
+  assert.equal(zeroOf(TYPE.u8, raw([140])), 140);
+  assert.equal(zeroOf(TYPE.i8, raw([0xf0])), -16);
+  assert.equal(zeroOf(TYPE.u8, prefixed(5, varint(140))), 140);
+  assert.equal(zeroOf(TYPE.i8, prefixed(5, varint(-16))), -16);
+  assert.equal(zeroOf(TYPE.u8, raw([1, 2])), undefined);
+  assert.equal(zeroOf(TYPE.u8, prefixed(5, Array<number>(65).fill(1))), undefined, 'too many to be looked at');
+});
+
 test('weights are not read: only the pages that hold names and shapes', () => {
   const { bytes, size } = around(4 << 20);
   const source = new CountingSource(bytes, size);

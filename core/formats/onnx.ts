@@ -38,6 +38,7 @@ const TENSOR = {
   packedDims: prefixedField(1),
   dataType: varintField(2),
   floatData: prefixedField(4),
+  int32Data: prefixedField(5),
   name: prefixedField(8),
   rawData: prefixedField(9),
   doubleData: prefixedField(10),
@@ -76,6 +77,8 @@ const DATA_TYPES: readonly DType[] = [
 const MAX_TENSORS = 1 << 18;
 const MAX_RANK = 64;
 const MAX_NAME_BYTES = 1 << 14;
+/** Zero points, which may lie in varint fields, are read up to this; other data there is long. */
+const MAX_FEW_BYTES = 64;
 const MAX_METADATA_BYTES = 64 << 20;
 /** protobuf's own default. A graph inside a graph takes three levels: node, attribute, graph. */
 const MAX_DEPTH = 100;
@@ -180,7 +183,8 @@ class OnnxReader {
   private tensor(message: ProtoMessage, output: string): string {
     const fields = readFields(message);
     const name = output === '' ? fields.name : output;
-    const { data, shape } = fields;
+    const { data, shape, integers } = fields;
+    if (integers.length > 0) this.scales.noteIntegers(name, integers);
     if (data === null || data.length === 0) return name;
     if (this.tensors.length >= MAX_TENSORS) {
       throw new ModelFormatError(`expected at most ${MAX_TENSORS} tensors`, data.offset);
@@ -201,6 +205,8 @@ interface TensorFields {
   readonly name: string;
   readonly shape: readonly number[];
   readonly data: DataRange | null;
+  /** `int32_data`, where that is short. */
+  readonly integers: readonly number[];
 }
 
 /** A TensorProto. Of a field that comes twice, the last counts, as protobuf has it; a run in two parts is no range. */
@@ -212,6 +218,7 @@ function readFields(message: ProtoMessage): TensorFields {
   let raw: { offset: number; length: number } | null = null;
   let typed: DataRange | null = null;
   let runs = 0;
+  const integers: number[] = [];
   while (message.next()) {
     const { position: offset, length } = message;
     switch (message.tag) {
@@ -234,14 +241,17 @@ function readFields(message: ProtoMessage): TensorFields {
         typed = { dtype: message.tag === TENSOR.floatData ? 'f32' : 'f64', offset, length };
         runs++;
         break;
+      case TENSOR.int32Data:
+        if (length <= MAX_FEW_BYTES) message.packedSigned(integers, MAX_FEW_BYTES * 2, 'integers');
+        break;
       case TENSOR.dataLocation:
         external = message.signed("a tensor's data location") === DATA_LOCATION_EXTERNAL;
         break;
     }
   }
-  if (external) return { name, shape, data: null };
-  if (raw !== null) return { name, shape, data: { ...raw, dtype: DATA_TYPES[dataType] ?? 'other' } };
-  return { name, shape, data: runs === 1 ? typed : null };
+  if (external) return { name, shape, integers, data: null };
+  if (raw !== null) return { name, shape, integers, data: { ...raw, dtype: DATA_TYPES[dataType] ?? 'other' } };
+  return { name, shape, integers, data: runs === 1 ? typed : null };
 }
 
 function requireDimensions(shape: readonly number[], at: number): void {

@@ -109,6 +109,17 @@ test('vectors of scales are found where they lie, and short ones are left out', 
   assert.deepEqual([...stored], tensors.find(({ name }) => name === 'conv/kernel')!.scales);
 });
 
+test('a zero point that all channels share is told, for types that have one', () => {
+  const zeroOf = (type: number, zeros: readonly number[], scales = [0.5]): number | undefined =>
+    readOne({ type, shape: [4, 2], scales, zeros, axis: 1 }, 8).zeroPoint;
+  assert.equal(zeroOf(TYPE.u8, [131]), 131);
+  assert.equal(zeroOf(TYPE.i8, [-128]), -128);
+  assert.equal(zeroOf(TYPE.u8, [7, 7], [1, 2]), 7);
+  for (const zeros of [[], [0], [5, 6], [256], [-1], [2 ** 40 + 5]]) assert.equal(zeroOf(TYPE.u8, zeros), undefined);
+  assert.equal(zeroOf(TYPE.i8, [128]), undefined);
+  assert.equal(readOne({ type: TYPE.i32, shape: [2], scales: [1], zeros: [3] }, 8).zeroPoint, undefined);
+});
+
 test('scales that fit neither the tensor nor one of its dimensions are left out', () => {
   const scales = [1, 2, 3];
   assert.deepEqual(readOne({ type: TYPE.i8, shape: [2, 3], scales, axis: 1 }, 6).scales, scales);

@@ -5,7 +5,7 @@
 
 import { ModelFormatError } from '../errors.js';
 import type { ByteSource } from '../ports.js';
-import { elementBytes, packedBytes } from './dtype.js';
+import { elementBytes, packedBytes, sharedZeroPoint } from './dtype.js';
 import { Flatbuffer, type FlatTable, type FlatTables, type FlatVector } from './flatbuffer.js';
 import type { DType, ModelLayout, Tensor } from './model.js';
 import { WindowedSource } from './windowed-source.js';
@@ -14,7 +14,7 @@ const MODEL = { subgraphs: 2, buffers: 4 } as const;
 const SUBGRAPH = { tensors: 0 } as const;
 const TENSOR = { shape: 0, type: 1, buffer: 2, name: 3, quantization: 4 } as const;
 const BUFFER = { data: 0, offset: 1, size: 2 } as const;
-const QUANTIZATION = { scale: 2, quantizedDimension: 6 } as const;
+const QUANTIZATION = { scale: 2, zeroPoint: 3, quantizedDimension: 6 } as const;
 
 /** TensorType, in the schema's order; types that have no typed delta (string, complex, resource, ...) are 'other'. */
 const TENSOR_TYPES: readonly DType[] = [
@@ -175,7 +175,7 @@ function nameOf(table: FlatTable): string {
 function readScales(
   table: FlatTable,
   tensor: Pick<Tensor, 'dtype' | 'shape' | 'length'>,
-): Pick<Tensor, 'scales' | 'scaleAxis'> {
+): Pick<Tensor, 'scales' | 'scaleAxis' | 'zeroPoint'> {
   const quantization = table.table(TENSOR.quantization, "a tensor's quantisation");
   if (quantization === null) return { scales: [], scaleAxis: 0 };
   const scaleAxis = quantization.i32(QUANTIZATION.quantizedDimension, 0, 'a quantised dimension');
@@ -183,5 +183,7 @@ function readScales(
   const elements = tensor.shape.reduce((product, size) => product * size, 1);
   const whole = packedBytes(tensor.dtype, elements) === tensor.length;
   const fits = scales.length === 1 || scales.length === tensor.shape[scaleAxis];
-  return whole && fits && scales.length > 0 ? { scales, scaleAxis } : { scales: [], scaleAxis: 0 };
+  if (!whole || !fits || scales.length === 0) return { scales: [], scaleAxis: 0 };
+  const zeros = quantization.i64s(QUANTIZATION.zeroPoint, MAX_SCALES, 'zero points');
+  return { scales, scaleAxis, ...sharedZeroPoint(tensor.dtype, zeros) };
 }
