@@ -34,6 +34,7 @@ export const TYPE = {
   complex64: 14,
   bf16: 16,
   e4m3: 17,
+  u4: 21,
   i4: 22,
 } as const;
 

@@ -46,7 +46,7 @@ const TENSOR = {
 } as const;
 const DATA_LOCATION_EXTERNAL = 1;
 
-/** TensorProto.DataType, in its order; types that have no typed delta (string, complex, uint4, ...) are 'other'. */
+/** TensorProto.DataType, in its order; types that have no typed delta (string, complex, ...) are 'other'. */
 const DATA_TYPES: readonly DType[] = [
   'other',
   'f32',
@@ -69,7 +69,8 @@ const DATA_TYPES: readonly DType[] = [
   'other',
   'f8_e5m2',
   'other',
-  'other',
+  // uint4 is packed as int4, and is told by the same ops.
+  'i4',
   'i4',
 ];
 
@@ -242,7 +243,7 @@ function readFields(message: ProtoMessage): TensorFields {
         runs++;
         break;
       case TENSOR.int32Data:
-        if (length <= MAX_FEW_BYTES) message.packedSigned(integers, MAX_FEW_BYTES * 2, 'integers');
+        if (length <= MAX_FEW_BYTES && integers.length === 0) message.packedSigned(integers, MAX_FEW_BYTES, 'integers');
         break;
       case TENSOR.dataLocation:
         external = message.signed("a tensor's data location") === DATA_LOCATION_EXTERNAL;
