@@ -6,7 +6,7 @@ import { CONTEXT_LAYOUTS } from '../core/codec/context-layout.js';
 import { PRIOR_LEVELS, PRIOR_UNKNOWN } from '../core/codec/priors.js';
 import { measureContexts } from '../core/diff/encode-body.js';
 import { matchBases, matchScaleVectors } from '../core/diff/match-casts.js';
-import { matchSlices } from '../core/diff/match-slices.js';
+import { matchParts } from '../core/diff/match-parts.js';
 import { listOf } from '../core/diff/train-priors.js';
 import { readLayout } from '../core/formats/detect.js';
 import { MemorySource } from '../core/memory-source.js';
@@ -84,7 +84,7 @@ function measure(from: string, { name, format }: Pair): Measured {
       target: target!,
       targetLayout: layouts.target,
       bases,
-      parts: matchSlices(...models, bases),
+      parts: matchParts(...models, bases),
       scaleBases: matchScaleVectors(...models),
       profile: 'mcu',
       level: 3,

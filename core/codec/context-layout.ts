@@ -120,7 +120,7 @@ function layOut(choices: Choices): ContextLayout {
     opSparse: take(4),
     gapSize: take(gapsBefore << GAP_SIZE_BITS),
     gapTop: take(1 << GAP_SIZE_BITS),
-    columns: twoRates ? take(2 * numberSizes) : -1,
+    columns: twoRates ? take(3 * numberSizes) : -1,
   };
   return { ...choices, ...places, contexts, bytes: ((twoRates ? 4 : 2) * contexts + 3) & ~3 };
 }

@@ -207,6 +207,30 @@ test('any plan gives the target in both classes, through I/O buffers of 256 and 
   );
 });
 
+test('differences from a transposed matrix, in ops that begin and end anywhere in its rows', () => {
+  const dictionary = { offset: 0, bytes: SOURCE };
+  for (const type of TYPES) {
+    const width = ELEMENT_BYTES[type]!;
+    for (const [columns, column, stride, count] of [
+      [40, 0, 30, 1200],
+      [40, 17, 30, 900],
+      [3, 2, 400, 1100],
+      [1000, 999, 2, 1500],
+      [7, 3, 50, 2],
+      [1, 0, 1, 5],
+    ] as const) {
+      const turned = { ...delta(count * width, 5, type), columns, column, stride };
+      const pieces = [literal(3), turned, delta(10 * width, 40, type)];
+      const plan = { pieces, source: SOURCE, target: targetFor(pieces, 2), targetOffset: 900, dictionary };
+      const payload = encode(plan, 1);
+      for (const ioBytes of [IO_BYTES, 65536])
+        assert.deepEqual(new Device(1, SOURCE, plan.target.length, ioBytes).run(segmentOf(plan, payload, 1)), [
+          ...plan.target,
+        ]);
+    }
+  }
+});
+
 test('ops longer than an I/O buffer, of every kind and type, at odd offsets', () => {
   for (const type of TYPES) {
     const width = ELEMENT_BYTES[type]!;
@@ -346,7 +370,12 @@ describe('a hostile payload', () => {
         castPiece(length, 0, { from, to, scales: null });
       refused([cast(CAST_F32, CAST_F16, 2 * 5001)], /inside the source/, 10_002);
       refused([{ ...cast(CAST_F32, CAST_F16, 6), type: 2 }], /divides 2 bytes|whole elements/, 20);
-      if (decodeClass === 1) refused([{ ...delta(20, 0, 0), columns: 5, column: 5 }], /a column of the row, got 5/, 20);
+      if (decodeClass === 0) return;
+      refused([{ ...delta(20, 0, 0), columns: 5, column: 5 }], /a column of the row, got 5/, 20);
+      const turned = { columns: 4, column: 0, stride: 5 };
+      refused([{ ...delta(20, 19_981, 0), ...turned }], /inside the source's 20000 bytes, got 19981\+20/, 20);
+      refused([{ ...delta(18, 19_982, 0), ...turned }], /got 19982\+19/, 20);
+      refused([{ ...delta(4, 0, 0), ...turned, stride: 2 ** 30 + 1 }], /inside the source/, 4);
     });
 
     test(`of nothing but the same byte, or of nothing, ends for every length of target: ${name}`, () => {

@@ -21,6 +21,7 @@ import { type CodedOp, OpModels } from './op-models.js';
 import type { ByteSink } from './op-runner.js';
 import { Priors } from './priors.js';
 import { type RangeDecoder, SingleRateDecoder, TwoRateDecoder } from './range-decoder.js';
+import type { readTransposed, Transposed, transposedSpan } from './transposed-read.js';
 import type { WideModel } from './wide-model.js';
 
 /** Most scales that a cast may carry, by decode-cost class. */
@@ -38,6 +39,13 @@ export interface MixedModels {
   readonly wide: WideModel;
   readonly narrow: NarrowModel;
   readonly literals: LiteralModel;
+  readonly transposed: TransposedReader;
+}
+
+/** core/codec/transposed-read.ts */
+export interface TransposedReader {
+  readonly span: typeof transposedSpan;
+  readonly read: typeof readTransposed;
 }
 
 /** Makes them over MIXED_MODELS_BYTES of `memory`; absent from devices that take class 0 only. */
@@ -76,6 +84,7 @@ export class NeuralRunner {
   private readonly ops: OpModels;
   private readonly elements: ElementModels;
   private readonly bytes: ByteModel | null;
+  private readonly transposed: TransposedReader | null;
   private readonly op: CodedOp = {
     kind: 0,
     type: 0,
@@ -85,6 +94,7 @@ export class NeuralRunner {
     ...NO_SCALES,
     columns: 1,
     column: 0,
+    stride: 0,
     sparse: 0,
   };
   private readonly cast = new CastOp();
@@ -114,6 +124,7 @@ export class NeuralRunner {
     const mixedOffset = contexts.byteOffset + layout.bytes;
     const mixed = mixedModels === null ? null : mixedModels(this.coder, contexts.buffer as ArrayBuffer, mixedOffset);
     this.bytes = mixed?.bytes ?? null;
+    this.transposed = mixed?.transposed ?? null;
     this.elements = new ElementModels(this.coder, layout, mixed);
     const mixedBytes = mixedModels === null ? 0 : MIXED_MODELS_BYTES;
     const scalesAt = layout.bytes + mixedBytes;
@@ -160,11 +171,17 @@ export class NeuralRunner {
     else if (op.kind === OP_COPY) this.source.read(this.opSource + this.done, target);
     else {
       const base = this.io.subarray(0, run);
-      this.source.read(this.opSource + this.done, base);
+      if (op.stride === 0) this.source.read(this.opSource + this.done, base);
+      else this.transposed!.read(this.source, this.opSource, this.matrix(), this.done, base);
       this.elements.delta(op.type, base, target);
     }
     this.write(target);
     return run;
+  }
+
+  private matrix(): Transposed {
+    const { columns, column, stride, type } = this.op;
+    return { columns, column, stride, width: ELEMENT_BYTES[type]! };
   }
 
   private literal(target: Uint8Array, run: number): void {
@@ -217,9 +234,10 @@ export class NeuralRunner {
     }
     this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScale);
     this.opSource = this.cursor + op.shift;
-    const inside = this.opSource >= 0 && sourceBytes <= this.source.size - this.opSource;
+    const reach = op.stride === 0 ? sourceBytes : this.transposed!.span(this.matrix(), op.length);
+    const inside = this.opSource >= 0 && reach <= this.source.size - this.opSource;
     if (op.kind !== OP_LITERAL && !inside)
-      throw this.bad(`a range inside the source's ${this.source.size} bytes`, `${this.opSource}+${sourceBytes}`);
+      throw this.bad(`a range inside the source's ${this.source.size} bytes`, `${this.opSource}+${reach}`);
     this.cursor = this.opSource + sourceBytes;
   }
 

@@ -25,6 +25,7 @@ const NO_OP: CodedOp = {
   ...NO_SCALES,
   columns: 1,
   column: 0,
+  stride: 0,
   sparse: 0,
 };
 
@@ -89,6 +90,7 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       oldZero: anyNumber,
       columns: anyNumber.map((value) => 1 + Math.min(value, MOST - 1)),
       column: anyNumber,
+      stride: anyNumber,
       sparse: fc.nat(1),
     })
     .map((op) => ({
@@ -97,6 +99,7 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       ...(op.kind === LITERAL ? { shift: 0 } : {}),
       ...(op.kind === DELTA ? {} : { sparse: 0 }),
       ...(ofOneType(op) && hasColumns(layout) ? {} : { columns: 1, column: 0 }),
+      ...(op.kind === DELTA && hasColumns(layout) ? {} : { stride: 0 }),
       ...(op.kind === CAST ? {} : { castTypes: 0 }),
       ...saidOf(op),
     }));

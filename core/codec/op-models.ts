@@ -33,6 +33,8 @@ export interface CodedOp extends Mutable<CastParameters> {
   /** DELTA, and CAST from a type to itself, of class 1: elements in a row of the tensor, and which of them is the first. */
   columns: number;
   column: number;
+  /** DELTA, of class 1: elements in a row of the source where that is transposed, else 0. */
+  stride: number;
   /** DELTA: 1 where unchanged blocks are flagged. */
   sparse: number;
 }
@@ -60,7 +62,7 @@ export class OpModels {
    */
   op(op: CodedOp, ahead: number): void {
     const { coder, layout } = this;
-    const { columns, column } = op;
+    const { columns, column, stride } = op;
     op.kind = this.bits(layout.opKind + 4 * this.lastKind, 2, op.kind);
     this.lastKind = op.kind;
     op.type = op.kind === OP_COPY ? ELEMENT_BYTE : this.bits(layout.opType + 8 * (op.kind - 1), 3, op.type);
@@ -71,12 +73,14 @@ export class OpModels {
     else op.shift = 0;
     op.columns = 1;
     op.column = 0;
+    op.stride = 0;
     op.sparse = op.kind === OP_DELTA || op.kind === OP_CAST ? coder.bit(layout.opSparse + op.kind, op.sparse) : 0;
     if (op.kind === OP_CAST) this.cast(op);
     const isOfOneType = op.kind === OP_CAST && op.castTypes >> 4 === (op.castTypes & 15);
     if ((op.kind === OP_DELTA || isOfOneType) && layout.columns >= 0) {
       op.columns = 1 + this.number(layout.columns, NOT_MODELLED, 0, columns - 1);
       op.column = this.number(layout.columns, NOT_MODELLED, 1, column);
+      if (op.kind === OP_DELTA) op.stride = this.number(layout.columns, NOT_MODELLED, 2, stride);
     }
   }
 

@@ -191,6 +191,7 @@ class BodyEncoder {
       matcher: source === null ? null : createMatcher(source),
       readSource: this.readSource,
       isNeural: useNeural,
+      canTranspose: this.decodeClass === 1,
       scaleVectors: (targetLayout.scaleVectors ?? []).map((tensor, i) => ({ tensor, base: scaleBases[i] ?? null })),
       mostScales: MAX_NEURAL_SCALES[useNeural ? this.decodeClass : MAX_NEURAL_SCALES.length - 1]!,
       firstAxisIsRow: targetLayout.format === 'GGUF',
@@ -242,9 +243,12 @@ class BodyEncoder {
     }
     this.chooseDictionary(segment);
     this.best = null;
-    const costs = plans.map((plan) => this.offerPlain(plan, segment));
+    // Plain bytes know no transposed tensors.
+    const plain = plans.filter((plan) => !isTransposed(plan));
+    const costs = plain.map((plan) => this.offerPlain(plan, segment));
     if (this.neural !== null) {
-      for (const plan of promisingPlans(plans, costs)) this.offerNeural(this.neural, plan, segment);
+      const promising = [...promisingPlans(plain, costs), ...plans.filter(isTransposed)];
+      for (const plan of promising) this.offerNeural(this.neural, plan, segment);
     }
     if (this.trainer !== null && this.best!.kind === SEGMENT_NEURAL) this.trainer.add(this.trace);
     this.write(this.best!);
@@ -368,6 +372,10 @@ function promisingPlans(plans: readonly (readonly Piece[])[], costs: readonly nu
   const literalBytes = near.map(byteLiterals);
   const most = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
   return near.filter((_, i) => literalBytes[i]! <= most);
+}
+
+function isTransposed(plan: readonly Piece[]): boolean {
+  return plan.some(({ stride }) => stride !== undefined);
 }
 
 function byteLiterals(plan: readonly Piece[]): number {

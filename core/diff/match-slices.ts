@@ -14,6 +14,8 @@ import { SLICE_VALUES, type Slices, sampleSlices, unitOf } from './slice-samples
 export interface TensorPart {
   readonly tensor: Tensor;
   readonly base: Tensor | null;
+  /** Both are matrices, and the base is the tensor with rows and columns exchanged (core/diff/match-transposed.ts). */
+  readonly isTransposed?: boolean;
 }
 
 /** Source tensors that a target is compared with for each axis, those of its name aside: the first in the file. */

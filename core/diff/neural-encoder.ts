@@ -13,7 +13,7 @@ import { Priors } from '../codec/priors.js';
 import { invariant } from '../errors.js';
 import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import { castTypesOf, codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
-import { type Piece, type ReadSource, sourceBytesOf } from './pieces.js';
+import { type Piece, type ReadSource, readBase, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
 import { TracedEncoder } from './traced-encoder.js';
 
@@ -100,7 +100,7 @@ export class NeuralEncoder {
 /** What a delta or a cast starts from; null for pieces that predict nothing, or number by number. */
 function predict(piece: Piece, readSource: ReadSource): Predicted | null {
   if (piece.kind === OP_COPY || piece.kind === OP_LITERAL || isRequantised(piece.cast)) return null;
-  const base = readSource(piece.source, sourceBytesOf(piece));
+  const base = readBase(piece, readSource);
   return piece.cast === undefined ? { bytes: base, fractions: null } : predictCast(piece, piece.cast, base);
 }
 
@@ -128,6 +128,7 @@ function codedOp(piece: Piece, cursor: number): CodedOp {
     castTypes: piece.cast === undefined ? 0 : castTypesOf(piece.cast),
     columns: piece.columns ?? 1,
     column: piece.column ?? 0,
+    stride: piece.stride ?? 0,
     sparse: 0,
   };
 }

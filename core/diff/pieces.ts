@@ -13,6 +13,7 @@ import {
   ELEMENT_INT16,
   ELEMENT_INT32,
 } from '../codec/elements.js';
+import { readTransposed } from '../codec/transposed-read.js';
 import { OP_CAST, OP_COPY, OP_DELTA, OP_LITERAL } from '../patch/segment.js';
 import { ByteBuilder } from './byte-builder.js';
 import { type CastPiece, castTypesOf, takeResidual } from './cast-residual.js';
@@ -30,6 +31,8 @@ export interface Piece {
   /** Of a tensor's delta: elements in a row, and which of them is the first. */
   readonly columns?: number;
   readonly column?: number;
+  /** Of a delta from a transposed tensor: elements in a row of that (core/codec/transposed-read.ts). For the neural codec of gateways alone. */
+  readonly stride?: number;
 }
 
 export function literal(length: number, type = ELEMENT_BYTE): Piece {
@@ -64,6 +67,16 @@ export function sourceBytesOf(piece: Piece): number {
 /** Reads source bytes; the result is a view, valid until the next call. */
 export type ReadSource = (offset: number, length: number) => Uint8Array;
 
+/** What a piece's differences are taken from. */
+export function readBase(piece: Piece, readSource: ReadSource): Uint8Array {
+  const { columns = 1, column = 0, stride } = piece;
+  if (stride === undefined) return readSource(piece.source, sourceBytesOf(piece));
+  const source = { read: (offset: number, into: Uint8Array) => into.set(readSource(offset, into.length)) };
+  const base = new Uint8Array(piece.length);
+  readTransposed(source, piece.source, { columns, column, stride, width: ELEMENT_BYTES[piece.type]! }, 0, base);
+  return base;
+}
+
 /**
  * Joins neighbours that one op can say: what follows on in the source, literals of one type.
  * @param keepTensors leaves the deltas of tensors apart, for a coder that looks at their rows
@@ -81,7 +94,7 @@ export function mergePieces(pieces: readonly Piece[], keepTensors = false): Piec
 
 function canMerge(last: Piece, piece: Piece, keepTensors: boolean): boolean {
   if (last.kind !== piece.kind || last.type !== piece.type || piece.kind === OP_CAST) return false;
-  if (keepTensors && piece.columns !== undefined) return false;
+  if (keepTensors && (piece.columns !== undefined || last.stride !== undefined)) return false;
   return piece.kind === OP_LITERAL || last.source + last.length === piece.source;
 }
 

@@ -14,7 +14,8 @@ import { chooseRescaled, chooseRescaledWords, type RescaleRun } from './choose-r
 import type { ByteMatcher } from './match-bytes.js';
 import { castTypes, rescaleType } from './match-casts.js';
 import type { TensorPart } from './match-slices.js';
-import { delta, literal, type Piece, type ReadSource } from './pieces.js';
+import { transposedPlaces } from './match-transposed.js';
+import { delta, literal, type Piece, type ReadSource, readBase } from './pieces.js';
 
 /** Share of a tensor without a base that must be copied from somewhere for the byte-level delta to be worth its ops. */
 const LEAST_EXPLAINED = 0.1;
@@ -44,6 +45,8 @@ export interface PlannerOptions {
   /** Most scales an op may carry. */
   readonly mostScales: number;
   readonly isNeural: boolean;
+  /** Whether pieces may read a tensor by its columns. */
+  readonly canTranspose: boolean;
   /** Shapes name the axis that varies fastest first, as GGUF's do, and not last. */
   readonly firstAxisIsRow: boolean;
 }
@@ -90,28 +93,34 @@ export class SegmentPlanner {
   plan(segment: Segment): Piece[][] {
     const matched: Piece[] = [];
     const typed: Piece[] = [];
+    const turned: Piece[] = [];
+    let isTurned = false;
     for (const region of this.regionsOf(segment)) {
       const bytes = segment.bytes.subarray(region.start, region.end);
       const offset = segment.start + region.start;
       if (region.piece !== undefined) {
         matched.push(region.piece);
         typed.push(region.piece);
+        turned.push(region.piece);
         continue;
       }
       if (region.pair !== null) {
-        const pieces = this.coverTensor(region.pair, offset, bytes, segment.floor);
+        const transposed = this.coverTransposed(region.pair, offset, bytes, segment.floor);
+        const pair = region.pair.isTransposed === true ? { ...region.pair, base: null } : region.pair;
+        const pieces = this.coverTensor(pair, offset, bytes, segment.floor);
         typed.push(...pieces);
-        matched.push(
-          ...(region.pair.base === null ? this.coverUnmatched(offset, bytes, segment.floor, pieces) : pieces),
-        );
+        const found = pair.base === null ? this.coverUnmatched(offset, bytes, segment.floor, pieces) : pieces;
+        matched.push(...found);
+        turned.push(...(transposed ?? found));
+        isTurned ||= transposed !== null;
         continue;
       }
-      matched.push(
-        ...(this.options.matcher?.cover(bytes, offset + this.drift, segment.floor) ?? [literal(bytes.length)]),
-      );
+      const found = this.options.matcher?.cover(bytes, offset + this.drift, segment.floor) ?? [literal(bytes.length)];
+      matched.push(...found);
+      turned.push(...found);
       typed.push(literal(bytes.length));
     }
-    const plans = [matched];
+    const plans = isTurned ? [matched, turned] : [matched];
     if (!samePieces(matched, typed)) plans.push(typed);
     plans.push([literal(segment.bytes.length)]);
     return plans;
@@ -207,6 +216,22 @@ export class SegmentPlanner {
     });
     const tail = bytes.length - head - body;
     return [delta(head, sourceOffset - head, ELEMENT_BYTE), ...placed, delta(tail, sourceOffset + body, ELEMENT_BYTE)];
+  }
+
+  /** Differences from a transposed tensor; null where there is none, none that may be read, or a literal looks cheaper. */
+  private coverTransposed(pair: TensorPair, offset: number, bytes: Uint8Array, floor: number): Piece[] | null {
+    const { tensor, base } = pair;
+    if (pair.isTransposed !== true || !this.options.canTranspose || base === null || base.offset < floor) return null;
+    const type = elementTypeOf(tensor.dtype);
+    const width = ELEMENT_BYTES[type]!;
+    const { head, body } = wholeUnits(width, offset - tensor.offset, bytes.length);
+    if (body === 0) return null;
+    const places = transposedPlaces(pair, (offset + head - tensor.offset) / width);
+    const { columns, column, stride, source } = places;
+    const piece: Piece = { ...delta(body, source, type), columns, column, stride };
+    const old = readBase(piece, this.options.readSource);
+    const chosen = chooseTyped(type, old, source, bytes.subarray(head, head + body));
+    return chosen.kind === OP_DELTA ? [literal(head), piece, literal(bytes.length - head - body)] : null;
   }
 
   /** The first `lost` bytes have a base no more. */

@@ -33,6 +33,11 @@ export function sampleTensor(tensor: Tensor, source: ByteSource): TensorSample {
     source.read(tensor.offset + first * size, bytes);
     for (let i = 0; i < count; i++) values[filled + i] = finite(read(bytes, i * size));
   }
+  return sampleOf(values);
+}
+
+/** Of elements chosen otherwise. */
+export function sampleOf(values: Float32Array): TensorSample {
   return { values, spread: meanDeviation(values) };
 }
 

@@ -26,6 +26,7 @@ export function seedSegments(decodeClass: number, priors: Uint8Array, source: Ui
       delta(bytes * 150, 8, type),
       literal(bytes * 20, type),
       { ...delta(bytes * 120, 400, type), columns: 7, column: 3 },
+      ...(decodeClass === 0 ? [] : [{ ...delta(bytes * 40, 20, type), columns: 6, column: 2, stride: 9 }]),
     ]),
   ];
   const encoder = new NeuralEncoder(decodeClass, priors);

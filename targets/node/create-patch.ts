@@ -3,7 +3,7 @@
 import { DigestTarget } from '../../core/apply/digest-target.js';
 import { encodeBody } from '../../core/diff/encode-body.js';
 import { matchBases, matchScaleVectors } from '../../core/diff/match-casts.js';
-import { matchSlices } from '../../core/diff/match-slices.js';
+import { matchParts } from '../../core/diff/match-parts.js';
 import { writePatch } from '../../core/diff/write-patch.js';
 import { readLayout } from '../../core/formats/detect.js';
 import { PROFILES } from '../../core/limits.js';
@@ -70,7 +70,7 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
       ...args,
       targetLayout: layout,
       bases,
-      parts: models === null ? [] : matchSlices(...models, bases),
+      parts: models === null ? [] : matchParts(...models, bases),
       scaleBases: models === null ? [] : matchScaleVectors(...models),
       spool,
       inPlace: args.unitBytes === 0 ? null : { unitBytes: args.unitBytes, hasher: new NodeHasher() },
