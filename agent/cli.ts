@@ -21,6 +21,8 @@ async function runMain(): Promise<void> {
     library,
     signing,
     loadAgent: () => import('./agent.main.js'),
+    loadSerial: () => import('../targets/serial-mcu/index.js'),
+    loadSimulator: () => import(new URL('./simulator.js', self).href),
     workerEntry: self,
     version: MALLORN_VERSION,
   });

@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { neutralBundle, nodeBundle, packageVersion, root } from './esbuild-options.js';
+import { freshModules } from './firmware/fresh-module.js';
 
 interface Product {
   readonly entry: string;
@@ -17,13 +18,29 @@ interface Product {
   /** The worker's file, seen from the output; a bundle that names none runs its own workers or has none. */
   readonly worker?: string;
   readonly shebang?: boolean;
+  readonly define?: Readonly<Record<string, string>>;
 }
+
+const boardBundle: BuildOptions = { ...neutralBundle, plugins: [freshModules] };
 
 const PRODUCTS: readonly Product[] = [
   { entry: 'agent/cli.ts', output: 'dist/cli.js', options: nodeBundle, shebang: true },
   { entry: 'targets/node/index.ts', output: 'dist/index.js', options: nodeBundle, worker: './worker.js' },
   { entry: 'targets/node/worker.main.ts', output: 'dist/worker.js', options: nodeBundle },
   { entry: 'targets/quickjs/main.ts', output: 'dist/mallorn.qjs.js', options: neutralBundle },
+  { entry: 'agent/simulator.main.ts', output: 'dist/simulator.js', options: nodeBundle },
+  {
+    entry: 'targets/quickjs/board.main.ts',
+    output: 'dist/board.qjs.js',
+    options: boardBundle,
+    define: { MALLORN_SIGNED: 'true' },
+  },
+  {
+    entry: 'targets/quickjs/board.main.ts',
+    output: 'dist/board-unsigned.qjs.js',
+    options: boardBundle,
+    define: { MALLORN_SIGNED: 'false' },
+  },
   { entry: 'scripts/demo.ts', output: 'dist/scripts/demo.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/test-kill.ts', output: 'dist/scripts/test-kill.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/fuzz.ts', output: 'dist/scripts/fuzz.js', options: nodeBundle },
@@ -43,7 +60,7 @@ if (!quiet) {
 }
 
 /** Returns the bundle's size in bytes. */
-async function bundle({ entry, output, options, worker, shebang = false }: Product): Promise<number> {
+async function bundle({ entry, output, options, worker, define, shebang = false }: Product): Promise<number> {
   const result = await build({
     ...options,
     entryPoints: [entry],
@@ -51,6 +68,7 @@ async function bundle({ entry, output, options, worker, shebang = false }: Produ
     write: false,
     define: {
       MALLORN_VERSION: JSON.stringify(packageVersion()),
+      ...define,
       ...(worker === undefined ? {} : { MALLORN_WORKER: JSON.stringify(worker) }),
     },
     ...(shebang ? { banner: { js: `#!/usr/bin/env node\n${options.banner?.['js'] ?? ''}` } } : {}),

@@ -27,6 +27,8 @@ export const nodeBundle: BuildOptions = {
   logLevel: 'warning',
   metafile: true,
   banner: { js: requireShim },
+  // Native code, and optional: looked for when a port is opened.
+  external: ['serialport'],
   loader: { '.wasm': 'binary' },
   alias: {
     'zstd-wasm/module': `${zstd}/module.js`,

@@ -4,7 +4,9 @@ import type { SignatureVerifier } from '../../core/ports.js';
 import type { TrustSignature } from '../../core/trust/trust-file.js';
 import type * as node from '../../targets/node/index.js';
 import type { ExternalSigner } from '../../targets/node/index.js';
+import type * as serialMcu from '../../targets/serial-mcu/index.js';
 import type * as agentMain from '../agent.main.js';
+import type * as simulatorMain from '../simulator.main.js';
 
 export type Library = Pick<
   typeof node,
@@ -37,6 +39,8 @@ export type {
   PublicKeyForm,
 } from '../../targets/node/index.js';
 
+export type Serial = Pick<typeof serialMcu, 'describe' | 'flash' | 'listPorts' | 'openPort' | 'SmpClient'>;
+
 export interface Platform {
   readonly library: Library;
   /** What trust files need beyond patches. */
@@ -48,6 +52,10 @@ export interface Platform {
   };
   /** Loaded on demand: it brings the MQTT client. */
   readonly loadAgent: () => Promise<Pick<typeof agentMain, 'loadConfig' | 'startAgent'>>;
+  /** Loaded on demand: few commands talk to microcontrollers. */
+  readonly loadSerial: () => Promise<Serial>;
+  /** Another bundle: it has an engine in it. */
+  readonly loadSimulator: () => Promise<Pick<typeof simulatorMain, 'startSimulator'>>;
   /** The file that serves worker threads. */
   readonly workerEntry: URL;
   readonly version: string;

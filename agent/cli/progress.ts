@@ -7,10 +7,14 @@ export interface ProgressView {
   readonly stop: () => void;
 }
 
-export function showProgress(enabled: boolean): ProgressView {
+const FORMAT = '{phase} [{bar}] {percentage} %';
+/** For what is slow enough to be waited for. */
+export const TRANSFER_FORMAT = `${FORMAT} | {value} of {total} bytes | {eta_formatted} left`;
+
+export function showProgress(enabled: boolean, format = FORMAT): ProgressView {
   if (!enabled || !process.stderr.isTTY) return { update: () => {}, stop: () => {} };
   const bar = new SingleBar(
-    { format: '{phase} [{bar}] {percentage} %', stream: process.stderr, clearOnComplete: true, hideCursor: true },
+    { format, stream: process.stderr, clearOnComplete: true, hideCursor: true },
     Presets.shades_classic,
   );
   let started = false;

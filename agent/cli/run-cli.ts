@@ -6,6 +6,7 @@ import { addApply, addVerify } from './apply-command.js';
 import { addCreate } from './create-command.js';
 import { EXIT_OK, EXIT_USAGE, exitCodeOf, Interrupted, UsageError } from './failure.js';
 import { addFingerprint } from './fingerprint-command.js';
+import { addDevices, addFlash } from './flash-command.js';
 import { addInfo } from './info-command.js';
 import { addJobs } from './jobs-command.js';
 import { addKeygen, addSign } from './key-commands.js';
@@ -13,6 +14,7 @@ import { Output } from './output.js';
 import type { Platform } from './platform.js';
 import { addPublish } from './publish-command.js';
 import type { AddCommand, Session } from './session.js';
+import { addSimulateMcu } from './simulate-command.js';
 import { addTrust } from './trust-commands.js';
 
 const COMMANDS: readonly AddCommand[] = [
@@ -27,6 +29,9 @@ const COMMANDS: readonly AddCommand[] = [
   addPublish,
   addAgent,
   addJobs,
+  addFlash,
+  addDevices,
+  addSimulateMcu,
 ];
 
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -1,7 +1,11 @@
 /**
- * SMP over a console: packet length, packet and checksum in base64, cut into lines of at most 127 bytes that begin with a
- * marker no log line begins with. Either end drops what is damaged without a word; the peer that waited asks again.
+ * SMP over a serial line, in two framings. Console: packet length, packet and checksum in base64, cut into lines of at most 127
+ * bytes that begin with a marker no log line begins with. Raw: the packet as it is, whose header tells its length; without a
+ * checksum, so only what is checked by other means should come that way. Either end drops what is damaged without a word; the
+ * peer that waited asks again.
  */
+
+import { SMP_HEADER_BYTES } from './packet.js';
 
 const FIRST_A = 0x06;
 const FIRST_B = 0x09;
@@ -9,6 +13,8 @@ const NEXT_A = 0x04;
 const NEXT_B = 0x14;
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
+/** Bits that are clear in the first byte of a raw request: its operation is 0 or 2, its version 0 or 1. The second byte is 0. */
+const NOT_IN_REQUESTS = 0xf5;
 
 /** A multiple of 3, so that only a packet's last line has padding. */
 const LINE_RAW_BYTES = 93;
@@ -34,9 +40,13 @@ const OUTSIDE = 0;
 const MARKER = 1;
 const TEXT = 2;
 const BETWEEN = 3;
+const RAW_FIRST = 4;
+const RAW = 5;
 
-/** Takes bytes as they come and puts packets together in a fixed buffer. */
+/** Takes bytes as they come and puts packets together in a fixed buffer: in either framing, for raw ones requests alone. */
 export class ConsoleReader {
+  /** Whether the packet given out last came in raw framing. */
+  raw = false;
   private readonly buffer: Uint8Array;
   private state = BETWEEN;
   private marker = 0;
@@ -55,18 +65,46 @@ export class ConsoleReader {
 
   /** The packet this byte completes, a view that is valid until the next call; null for none. */
   take(byte: number): Uint8Array | null {
+    const { state } = this;
+    if (state === RAW) return this.takeRaw(byte);
+    if (state === RAW_FIRST) {
+      if (byte === 0) {
+        this.drop();
+        this.state = RAW;
+        this.takeRaw(this.marker);
+        return this.takeRaw(0);
+      }
+      this.state = BETWEEN;
+      return this.take(byte);
+    }
     if (byte === NEWLINE) return this.endLine();
-    if (this.state === TEXT) {
+    if (state === TEXT) {
       if (byte !== RETURN && !this.takeText(byte)) this.drop();
-    } else if (this.state === MARKER) {
+    } else if (state === MARKER) {
       this.takeMarker(byte);
-    } else if (this.state === BETWEEN && (byte === FIRST_A || byte === NEXT_A)) {
+    } else if (state === BETWEEN) {
       this.marker = byte;
-      this.state = MARKER;
-    } else {
-      this.state = OUTSIDE;
+      this.state = byte === FIRST_A || byte === NEXT_A ? MARKER : (byte & NOT_IN_REQUESTS) === 0 ? RAW_FIRST : OUTSIDE;
     }
     return null;
+  }
+
+  /** To be called after a silence: what comes next is a beginning, whatever was going on. */
+  restart(): void {
+    if (this.state !== TEXT && this.state !== MARKER) this.state = BETWEEN;
+  }
+
+  private takeRaw(byte: number): Uint8Array | null {
+    const { buffer } = this;
+    buffer[this.filled++] = byte;
+    if (this.filled < SMP_HEADER_BYTES) return null;
+    const length = SMP_HEADER_BYTES + ((buffer[2]! << 8) | buffer[3]!);
+    if (length > buffer.length) this.drop();
+    if (this.filled !== length) return null;
+    this.drop();
+    this.state = BETWEEN;
+    this.raw = true;
+    return buffer.subarray(0, length);
   }
 
   private takeMarker(second: number): void {
@@ -103,8 +141,9 @@ export class ConsoleReader {
   private endLine(): Uint8Array | null {
     const whole = this.state === TEXT && this.sextets === 0;
     if (this.state === TEXT && !whole) this.drop();
-    // Lines of a log may come between those of a packet.
-    this.state = BETWEEN;
+    // Lines of a log may come between those of a packet. A newline that ends no line of ours may begin a raw packet.
+    this.marker = NEWLINE;
+    this.state = whole ? BETWEEN : RAW_FIRST;
     if (!whole || this.filled < 2) return null;
     const length = (this.buffer[0]! << 8) | this.buffer[1]!;
     if (this.filled < length + 2) return null;
@@ -112,6 +151,7 @@ export class ConsoleReader {
     const sound = length >= 2 && this.filled === length + 2 && crc16(this.buffer, 2, this.filled) === 0;
     this.drop();
     this.state = BETWEEN;
+    this.raw = false;
     return sound ? packet : null;
   }
 

@@ -38,23 +38,22 @@ export class DeltaGroup {
     this.answer = answer;
   }
 
-  /** Handles a request; false when its answer is the session's progress, which may wait until the data is taken. */
+  /** Handles a request; false when its answer is the session's progress, which may wait until the data is worked off. */
   handle(command: number): boolean {
     switch (command) {
       case DELTA_INFO:
         this.info();
         return true;
       case DELTA_BEGIN:
-        this.begin();
-        return true;
+        return this.begin();
       case DELTA_DATA:
         return this.data();
       case DELTA_STATUS:
-        this.progress();
+        this.progress(GROUP_DELTA);
         return true;
       case DELTA_ABORT:
         this.session.abort();
-        this.progress();
+        this.progress(GROUP_DELTA);
         return true;
       default:
         this.change(command);
@@ -62,14 +61,25 @@ export class DeltaGroup {
     }
   }
 
+  /** A patch in the place of an image, from peers that know no delta group; false as with `handle`. */
+  upload(): boolean {
+    const offset = this.request.uint('off');
+    const bytes = this.request.byteString('data');
+    if (offset === 0 && bytes !== null) this.session.begin();
+    this.take(offset, bytes);
+    return false;
+  }
+
   /** Where the update stands, or why it failed. */
-  progress(): void {
+  progress(group: number): void {
     const { session, answer } = this;
     if (session.failure !== null) {
       this.fault(session.failure === 'IO' ? RC_DEVICE : RC_REFUSED, session.failure);
       return;
     }
     answer.putUint('off', session.offset);
+    // Peers of other groups may refuse what they do not know.
+    if (group !== GROUP_DELTA) return;
     answer.putUint('applied', session.applied);
     answer.putUint('committed', session.committed);
     answer.putText('state', session.state);
@@ -94,6 +104,7 @@ export class DeltaGroup {
     answer.putUint('ram', device.maxBufferBytes);
     answer.putBoolean('zstd', device.decompressor !== null);
     answer.putBoolean('signed', device.trustedKeys !== null);
+    answer.putBoolean('raw', true);
     const { heap, heapPeak, stackPeak, serialLost } = device.usage();
     answer.beginMap('use');
     answer.putUint('heap', heap);
@@ -117,16 +128,15 @@ export class DeltaGroup {
     answer.end();
   }
 
-  /** Answered before the header is judged: a signature takes seconds on a slow part. */
-  private begin(): void {
+  private begin(): boolean {
     const header = this.request.byteString('header');
     if (header === null) {
       this.fault(RC_INVALID, 'header');
-      return;
+      return true;
     }
     this.session.begin();
-    if (this.session.failure === null) this.session.feed(header);
-    this.progress();
+    this.take(0, header);
+    return false;
   }
 
   private data(): boolean {
@@ -141,13 +151,15 @@ export class DeltaGroup {
       this.fault(RC_INVALID, 'off, data');
       return true;
     }
-    // Anything but the bytes wanted next is answered with where those are.
-    if (session.state !== 'receiving' || session.busy || offset !== session.offset || bytes.length === 0) {
-      this.progress();
-      return true;
-    }
-    session.feed(bytes);
+    this.take(offset, bytes);
     return false;
+  }
+
+  /** Anything but the bytes wanted next is answered with where those are. */
+  private take(offset: number | null, bytes: Uint8Array | null): void {
+    const { session } = this;
+    if (session.state !== 'receiving' || offset !== session.offset || bytes === null || bytes.length === 0) return;
+    session.feed(bytes);
   }
 
   private change(command: number): void {

@@ -10,7 +10,11 @@ export const SMP_WRITE = 2;
 
 export const GROUP_OS = 0;
 export const OS_ECHO = 0;
+export const OS_RESET = 5;
 export const OS_PARAMS = 6;
+
+export const GROUP_IMAGE = 1;
+export const IMAGE_UPLOAD = 1;
 
 /** First of the groups that SMP leaves to applications. */
 export const GROUP_DELTA = 64;

@@ -1,18 +1,24 @@
 /**
- * The device's side of SMP over a serial line: takes requests, answers them, and lets the update session work in between. One
- * request at a time: what arrives meanwhile waits in the line's own buffer.
+ * The device's side of SMP over a serial line: takes requests, answers each in the framing it came in, and lets the update session
+ * work in between. One request at a time, in order: what arrives meanwhile waits in the line's own buffer, which holds as many
+ * packets as `params` says. Data is answered when it is worked off; until then the peer hears from time to time that it is pending.
  */
 
 import type { Clock, SerialLine } from '../ports.js';
 import { CborReader } from './cbor-reader.js';
 import { CborWriter } from './cbor-writer.js';
-import { CONSOLE_OVERHEAD_BYTES, ConsoleReader, ConsoleWriter } from './console-framing.js';
+import { ConsoleReader, ConsoleWriter } from './console-framing.js';
 import { DeltaGroup } from './delta-group.js';
 import {
+  DELTA_BEGIN,
+  DELTA_STATUS,
   GROUP_DELTA,
+  GROUP_IMAGE,
   GROUP_OS,
+  IMAGE_UPLOAD,
   OS_ECHO,
   OS_PARAMS,
+  OS_RESET,
   RC_INVALID,
   RC_NOT_SUPPORTED,
   readSmpHeader,
@@ -26,19 +32,27 @@ export interface ServerOptions {
   readonly line: SerialLine;
   readonly clock: Clock;
   readonly device: DeviceOptions;
-  /** Longest packet taken, in bytes; tells peers how much data fits one. */
+  /** Of the buffer a packet is put together in, the console's length and checksum included; tells peers how much data fits one. */
   readonly packetBytes: number;
+  /** How many packets in console framing the line's own buffer holds: peers send no more than that without an answer. */
+  readonly packetCount: number;
+  /** Starts the device anew; null where it cannot. */
+  readonly reset: (() => void) | null;
 }
 
 const ANSWER_BYTES = 320;
 const READ_BYTES = 64;
 /** Peers ask again after a second. */
 const ANSWER_WITHIN_MS = 400;
+/** Bytes of a packet follow each other closely: after such a silence a new one begins. */
+const SILENCE_MS = 250;
 
 export class SmpServer {
   private readonly line: SerialLine;
   private readonly clock: Clock;
   private readonly packetBytes: number;
+  private readonly packetCount: number;
+  private readonly reset: (() => void) | null;
   private readonly session: UpdateSession;
   private readonly reader: ConsoleReader;
   private readonly writer: ConsoleWriter;
@@ -50,16 +64,19 @@ export class SmpServer {
   private readonly input = new Uint8Array(READ_BYTES);
   private received = 0;
   private taken = 0;
-  /** An answer waits for the session, until this time at the latest. */
+  private heardAt = 0;
+  /** An answer waits for the session; at this time the peer is told so. */
   private due = false;
   private deadline = 0;
 
-  constructor({ line, clock, device, packetBytes }: ServerOptions) {
+  constructor({ line, clock, device, packetBytes, packetCount, reset }: ServerOptions) {
     this.line = line;
     this.clock = clock;
     this.packetBytes = packetBytes;
+    this.packetCount = packetCount;
+    this.reset = reset;
     this.session = new UpdateSession(device);
-    this.reader = new ConsoleReader(new Uint8Array(packetBytes + CONSOLE_OVERHEAD_BYTES));
+    this.reader = new ConsoleReader(new Uint8Array(packetBytes));
     this.writer = new ConsoleWriter((bytes) => line.write(bytes));
     this.group = new DeltaGroup(device, this.session, this.request, this.answer);
   }
@@ -67,24 +84,28 @@ export class SmpServer {
   /** A bounded amount of work; false when there was none. */
   step(): boolean {
     const { session } = this;
-    if (session.busy) session.work();
-    if (this.due) {
-      if (session.unread > 0 && this.clock.now() < this.deadline) return true;
-      session.forget();
-      this.due = false;
+    if (!this.due) return this.receive();
+    if (session.busy && this.clock.now() < this.deadline) session.work();
+    else {
       this.answer.begin();
-      this.group.progress();
+      this.group.progress(this.header.group);
       this.send();
+      if (session.busy) this.wait(ANSWER_WITHIN_MS);
+      else this.due = false;
     }
-    // The packet that is being taken lies in the buffer the next one would go into.
-    return session.unread > 0 || this.receive() || session.busy;
+    return true;
   }
 
   private receive(): boolean {
     if (this.taken === this.received) {
       this.received = this.line.read(this.input);
       this.taken = 0;
-      if (this.received === 0) return false;
+      const now = this.clock.now();
+      if (this.received === 0) {
+        if (now - this.heardAt >= SILENCE_MS) this.reader.restart();
+        return false;
+      }
+      this.heardAt = now;
     }
     while (this.taken < this.received) {
       const packet = this.reader.take(this.input[this.taken++]!);
@@ -98,20 +119,41 @@ export class SmpServer {
 
   private handle(body: Uint8Array): void {
     const { header, answer } = this;
+    const { group, command } = header;
+    header.op++;
     answer.begin();
     if (!this.request.reset(body)) this.fault(RC_INVALID);
-    else if (header.group === GROUP_DELTA) {
-      if (!this.group.handle(header.command)) {
-        this.due = true;
-        this.deadline = this.clock.now() + ANSWER_WITHIN_MS;
+    else if (group === GROUP_DELTA) {
+      // No patch's hashes protect what changes the slots, so a damaged packet must not be taken for such a command.
+      if (this.reader.raw && command > DELTA_STATUS) this.fault(RC_NOT_SUPPORTED);
+      else if (!this.group.handle(command)) {
+        // A signature takes seconds on a slow part: that the update begins is told before.
+        this.wait(command === DELTA_BEGIN ? 0 : ANSWER_WITHIN_MS);
         return;
       }
-    } else if (header.group === GROUP_OS && header.command === OS_ECHO) this.echo();
-    else if (header.group === GROUP_OS && header.command === OS_PARAMS) {
-      answer.putUint('buf_size', this.packetBytes);
-      answer.putUint('buf_count', 1);
-    } else this.fault(RC_NOT_SUPPORTED);
+    } else if (group === GROUP_IMAGE && command === IMAGE_UPLOAD) {
+      if (!this.group.upload()) {
+        // Peers that upload images expect one answer a request.
+        this.wait(Number.POSITIVE_INFINITY);
+        return;
+      }
+    } else if (group !== GROUP_OS || !this.handleOs(command)) this.fault(RC_NOT_SUPPORTED);
     this.send();
+    if (group === GROUP_OS && command === OS_RESET) this.reset?.();
+  }
+
+  private wait(answerWithinMs: number): void {
+    this.due = true;
+    this.deadline = this.clock.now() + answerWithinMs;
+  }
+
+  private handleOs(command: number): boolean {
+    if (command === OS_ECHO) this.echo();
+    else if (command === OS_PARAMS) {
+      this.answer.putUint('buf_size', this.packetBytes);
+      this.answer.putUint('buf_count', this.packetCount);
+    } else return command === OS_RESET && this.reset !== null;
+    return true;
   }
 
   private echo(): void {
@@ -127,8 +169,9 @@ export class SmpServer {
   private send(): void {
     const { header, answer, packet } = this;
     answer.end();
-    header.op++;
     writeSmpHeader(packet, header, answer.length);
-    this.writer.send(packet.subarray(0, SMP_HEADER_BYTES + answer.length));
+    const whole = packet.subarray(0, SMP_HEADER_BYTES + answer.length);
+    if (this.reader.raw) this.line.write(whole);
+    else this.writer.send(whole);
   }
 }

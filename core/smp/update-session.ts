@@ -70,11 +70,6 @@ export class UpdateSession {
     return this.applier === null ? this.committed : this.applier.targetOffset;
   }
 
-  /** Bytes that `feed` was given and the applier has not taken yet. */
-  get unread(): number {
-    return this.chunk.length;
-  }
-
   /** Starts an update; the patch is wanted from its first byte. */
   begin(): void {
     this.abort();
@@ -89,15 +84,10 @@ export class UpdateSession {
     this.state = 'receiving';
   }
 
-  /** Takes the bytes at `offset`; the view must stay valid until `unread` is 0 or `forget` was called. */
+  /** Takes the bytes at `offset`; the view must stay valid while the session is busy. */
   feed(chunk: Uint8Array): void {
     this.chunk = chunk;
     this.busy = true;
-  }
-
-  /** Gives back what was fed and is not taken yet. */
-  forget(): void {
-    this.chunk = NOTHING;
   }
 
   /** One bounded step, if there is one to do. */

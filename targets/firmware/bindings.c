@@ -60,6 +60,8 @@ static JSValue host_serial_write(ARGUMENTS) {
 
 static JSValue host_clock(ARGUMENTS) { return JS_NewFloat64(context, board_clock()); }
 
+static JSValue host_reset(ARGUMENTS) { board_reset(); }
+
 static JSValue host_sha256_reset(ARGUMENTS) {
   sha256_reset();
   return JS_UNDEFINED;
@@ -103,6 +105,7 @@ static const JSCFunctionListEntry functions[] = {
     JS_CFUNC_DEF("serialRead", 1, host_serial_read),
     JS_CFUNC_DEF("serialWrite", 1, host_serial_write),
     JS_CFUNC_DEF("clock", 0, host_clock),
+    JS_CFUNC_DEF("reset", 0, host_reset),
     JS_CFUNC_DEF("sha256Reset", 0, host_sha256_reset),
     JS_CFUNC_DEF("sha256Update", 1, host_sha256_update),
     JS_CFUNC_DEF("sha256Digest", 1, host_sha256_digest),

@@ -19,6 +19,12 @@ export interface BoardHost {
   serialRead(into: Uint8Array): number;
   serialWrite(bytes: Uint8Array): void;
 
+  /** Of the buffer for a packet, where the line's own buffer holds more or fewer than two of 640 bytes. */
+  readonly packetBytes?: number;
+
+  /** Starts the device anew. */
+  reset(): void;
+
   /** Milliseconds since some moment. */
   clock(): number;
 

@@ -19,6 +19,8 @@ declare const MALLORN_SIGNED: boolean;
  */
 const MAX_BUFFER_BYTES = 21504;
 const PACKET_BYTES = 640;
+/** In the 2 KiB that the firmware's serial ring holds. */
+const PACKET_COUNT = 2;
 
 /** A build that does not look at signatures has no use for one. */
 const noVerifier: SignatureVerifier = {
@@ -37,7 +39,9 @@ const [keyArea, keyCopy] = layout.keys;
 const server = new SmpServer({
   line: serialLineOf(host),
   clock: clockOf(host),
-  packetBytes: PACKET_BYTES,
+  packetBytes: host.packetBytes ?? PACKET_BYTES,
+  packetCount: PACKET_COUNT,
+  reset: () => host.reset(),
   device: {
     slots,
     slotBytes: regions.slots[0].status().size,

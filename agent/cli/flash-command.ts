@@ -1,0 +1,148 @@
+/** `mallorn flash` and `mallorn devices`. */
+
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { IoError } from '../../core/errors.js';
+import { bytesText, table } from './output.js';
+import type { Serial } from './platform.js';
+import { showProgress, TRANSFER_FORMAT } from './progress.js';
+import { type AddCommand, integer, type Session } from './session.js';
+
+interface FlashFlags {
+  readonly port: string;
+  readonly patch: string;
+  readonly baud?: number;
+  readonly framing?: string;
+  readonly model?: string;
+  readonly filePath?: string;
+  readonly activate: boolean;
+  readonly confirm?: true;
+}
+
+export const addFlash: AddCommand = (program, open) => {
+  program
+    .command('flash')
+    .description('bring a patch to a microcontroller over a serial line; goes on where an earlier try ended')
+    .requiredOption('--port <port>', 'serial port, or tcp://HOST:PORT of a serial server')
+    .requiredOption('--patch <patch>', 'patch from the model the device has')
+    .option('--baud <number>', 'speed of the line', integer)
+    .option('--framing <name>', 'console or raw (default: what the device says it has)')
+    .option('--model <file>', 'the whole new model, for devices that know no patches')
+    .option('--file-path <path>', 'where such a device wants it in its file system; without, it is sent as an image')
+    .option('--no-activate', 'only put it in the other slot')
+    .option('--confirm', 'end the trial of the new model at once')
+    .action(async (flags: FlashFlags, self: Command) => {
+      const session = open(self);
+      const serial = await session.platform.loadSerial();
+      const [patch, model] = await Promise.all([
+        read(flags.patch),
+        flags.model === undefined ? null : read(flags.model),
+      ]);
+      const { framing } = flags;
+      if (framing !== undefined && framing !== 'console' && framing !== 'raw') {
+        throw new RangeError(`--framing: expected console or raw, got ${framing}`);
+      }
+      const client = await connect(serial, session, flags);
+      const view = showProgress(!session.output.json, TRANSFER_FORMAT);
+      try {
+        const result = await serial.flash({
+          client,
+          patch,
+          activate: flags.activate,
+          confirm: flags.confirm === true,
+          onProgress: view.update,
+          ...(model === null ? {} : { model }),
+          ...(flags.filePath === undefined ? {} : { filePath: flags.filePath }),
+          ...(framing === undefined ? {} : { framing }),
+        });
+        view.stop();
+        session.output.result({ port: flags.port, ...result }, () =>
+          table([
+            ['port', flags.port],
+            ['sent', sentText(result)],
+            ['state', result.state ?? 'not told'],
+          ]),
+        );
+      } finally {
+        view.stop();
+        await client.close();
+      }
+    });
+};
+
+function sentText({
+  alreadyThere,
+  method,
+  payloadBytes,
+  bytesSent,
+  resumedAt,
+}: Awaited<ReturnType<Serial['flash']>>): string {
+  if (alreadyThere) return 'nothing: the device has that model already';
+  const what = { delta: 'patch', file: 'whole model as a file', image: 'whole model as an image' }[method];
+  const resumed = resumedAt === 0 ? '' : `, on from byte ${resumedAt}`;
+  return `${what}, ${bytesText(payloadBytes)} (${bytesText(bytesSent)} on the line${resumed})`;
+}
+
+export const addDevices: AddCommand = (program, open) => {
+  program
+    .command('devices')
+    .description('list serial ports; with --port, what the microcontroller there is and has')
+    .option('--port <port>', 'ask the device there')
+    .option('--baud <number>', 'speed of the line', integer)
+    .action(async (flags: { port?: string; baud?: number }, self: Command) => {
+      const session = open(self);
+      const serial = await session.platform.loadSerial();
+      if (flags.port === undefined) {
+        const ports = await serial.listPorts();
+        session.output.result({ ports }, () =>
+          ports.length === 0 ? ['no serial ports'] : table(ports.map(({ path, ...of }) => [path, portText(of)])),
+        );
+        return;
+      }
+      const client = await connect(serial, session, { ...flags, port: flags.port });
+      try {
+        const device = await serial.describe(client);
+        session.output.result({ port: flags.port, ...device }, () =>
+          table([
+            ['port', flags.port!],
+            ['takes', device.methods.join(', ') || 'no updates'],
+            ['buffer', `${bytesText(device.bufferBytes)}, ${device.bufferCount} at a time`],
+            ...(device.info === null ? [] : infoRows(device.info)),
+          ]),
+        );
+      } finally {
+        await client.close();
+      }
+    });
+};
+
+function portText({
+  manufacturer,
+  serialNumber,
+}: {
+  manufacturer: string | null;
+  serialNumber: string | null;
+}): string {
+  return [manufacturer, serialNumber].filter((text) => text !== null).join(', ');
+}
+
+function infoRows(info: Readonly<Record<string, unknown>>): [string, string][] {
+  return ['active', 'other'].map((name) => {
+    const { state, size, sha } = (info[name] ?? {}) as { state?: unknown; size?: unknown; sha?: unknown };
+    const hash = sha instanceof Uint8Array ? `, sha256 ${Buffer.from(sha).toString('hex')}` : '';
+    return [name, `${state}${typeof size === 'number' ? `, ${bytesText(size)}` : ''}${hash}`];
+  });
+}
+
+async function connect(serial: Serial, { signal }: Session, { port, baud }: { port: string; baud?: number }) {
+  const link = await serial.openPort(port, baud);
+  return new serial.SmpClient(link, { signal });
+}
+
+async function read(path: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    throw new IoError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,57 @@
+/** `mallorn simulate-mcu`. */
+
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { table } from './output.js';
+import { type AddCommand, integer, readKey } from './session.js';
+
+interface SimulateFlags {
+  readonly model?: string;
+  readonly pubkey?: readonly string[];
+  readonly flash?: string;
+  readonly pty?: string;
+  readonly tcpPort: number;
+  readonly packetBytes?: number;
+}
+
+export const addSimulateMcu: AddCommand = (program, open) => {
+  program
+    .command('simulate-mcu')
+    .description("run a microcontroller's program on this machine, to be flashed through the port it prints")
+    .option('--model <file>', 'the model it has from the factory')
+    .option('--pubkey <file...>', 'keys it trusts; without, it checks no signatures')
+    .option('--flash <file>', "keep its flash part's content here; without, it is forgotten at the end")
+    .option(
+      '--pty <path>',
+      'where to put its serial port, which needs socat (default: mallorn-mcu-PID in the temporary folder)',
+    )
+    .option('--tcp-port <number>', 'the same line over TCP, on this machine alone; 0 for any', integer, 0)
+    .option('--packet-bytes <number>', 'size of its buffer for a packet', integer)
+    .action(async (flags: SimulateFlags, self: Command) => {
+      const { platform, output, signal } = open(self);
+      const { startSimulator } = await platform.loadSimulator();
+      const simulator = await startSimulator({
+        keys: await Promise.all((flags.pubkey ?? []).map(readKey)),
+        ptyPath: flags.pty ?? join(tmpdir(), `mallorn-mcu-${process.pid}`),
+        tcpPort: flags.tcpPort,
+        ...(flags.model === undefined ? {} : { model: await readKey(flags.model) }),
+        ...(flags.flash === undefined ? {} : { flashPath: flags.flash }),
+        ...(flags.packetBytes === undefined ? {} : { packetBytes: flags.packetBytes }),
+      });
+      const port = simulator.ptyPath ?? simulator.tcpUrl;
+      output.result({ port, tcp: simulator.tcpUrl }, () => [
+        ...table([
+          ['port', port],
+          ['tcp', simulator.tcpUrl],
+        ]),
+        `Now, elsewhere: mallorn flash --port ${port} --patch PATCH`,
+      ]);
+      const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      try {
+        if (!signal.aborted) await Promise.race([aborted, simulator.ended]);
+      } finally {
+        await simulator.stop();
+      }
+    });
+};

@@ -1,0 +1,16 @@
+/** Microcontrollers on serial lines, as a gateway sees them. */
+
+export { type ByteLink, realTimers, type Timers } from './byte-link.js';
+export { DeltaUpdate } from './delta-update.js';
+export {
+  type DeviceDescription,
+  describe,
+  endTrial,
+  type FlashOptions,
+  type FlashResult,
+  flash,
+  methodsOf,
+} from './flash.js';
+export { Refused } from './refused.js';
+export { DEFAULT_BAUD, listPorts, openPort, type PortInfo, SocketLink } from './serial-port.js';
+export { type Answer, type Framing, SmpClient } from './smp-client.js';
