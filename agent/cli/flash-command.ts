@@ -15,6 +15,7 @@ interface FlashFlags {
   readonly framing?: string;
   readonly model?: string;
   readonly filePath?: string;
+  readonly wait: number;
   readonly activate: boolean;
   readonly confirm?: true;
 }
@@ -29,6 +30,7 @@ export const addFlash: AddCommand = (program, open) => {
     .option('--framing <name>', 'console or raw (default: what the device says it has)')
     .option('--model <file>', 'the whole new model, for devices that know no patches')
     .option('--file-path <path>', 'where such a device wants it in its file system; without, it is sent as an image')
+    .option('--wait <seconds>', 'how long the port may be gone in between', integer, 60)
     .option('--no-activate', 'only put it in the other slot')
     .option('--confirm', 'end the trial of the new model at once')
     .action(async (flags: FlashFlags, self: Command) => {
@@ -42,11 +44,13 @@ export const addFlash: AddCommand = (program, open) => {
       if (framing !== undefined && framing !== 'console' && framing !== 'raw') {
         throw new RangeError(`--framing: expected console or raw, got ${framing}`);
       }
-      const client = await connect(serial, session, flags);
       const view = showProgress(!session.output.json, TRANSFER_FORMAT);
       try {
-        const result = await serial.flash({
-          client,
+        const result = await serial.flashPersistently({
+          open: () => serial.openPort(flags.port, flags.baud),
+          clientOptions: { signal: session.signal },
+          patienceMs: flags.wait * 1000,
+          onLost: (reason, nextTryMs) => session.output.warning(`${reason.message}; trying again in ${nextTryMs} ms`),
           patch,
           activate: flags.activate,
           confirm: flags.confirm === true,
@@ -65,7 +69,6 @@ export const addFlash: AddCommand = (program, open) => {
         );
       } finally {
         view.stop();
-        await client.close();
       }
     });
 };
@@ -76,7 +79,7 @@ function sentText({
   payloadBytes,
   bytesSent,
   resumedAt,
-}: Awaited<ReturnType<Serial['flash']>>): string {
+}: Awaited<ReturnType<Serial['flashPersistently']>>): string {
   if (alreadyThere) return 'nothing: the device has that model already';
   const what = { delta: 'patch', file: 'whole model as a file', image: 'whole model as an image' }[method];
   const resumed = resumedAt === 0 ? '' : `, on from byte ${resumedAt}`;
@@ -134,9 +137,12 @@ function infoRows(info: Readonly<Record<string, unknown>>): [string, string][] {
   });
 }
 
+/** Who only asks does not wait for a device that checks a signature. */
+const ANSWERS_WITHIN_MS = 5000;
+
 async function connect(serial: Serial, { signal }: Session, { port, baud }: { port: string; baud?: number }) {
   const link = await serial.openPort(port, baud);
-  return new serial.SmpClient(link, { signal });
+  return new serial.SmpClient(link, { signal, patienceMs: ANSWERS_WITHIN_MS });
 }
 
 async function read(path: string): Promise<Uint8Array> {

@@ -39,7 +39,7 @@ export type {
   PublicKeyForm,
 } from '../../targets/node/index.js';
 
-export type Serial = Pick<typeof serialMcu, 'describe' | 'flash' | 'listPorts' | 'openPort' | 'SmpClient'>;
+export type Serial = Pick<typeof serialMcu, 'describe' | 'flashPersistently' | 'listPorts' | 'openPort' | 'SmpClient'>;
 
 export interface Platform {
   readonly library: Library;

@@ -10,7 +10,7 @@ interface SimulateFlags {
   readonly model?: string;
   readonly pubkey?: readonly string[];
   readonly flash?: string;
-  readonly pty?: string;
+  readonly pty?: string | false;
   readonly tcpPort: number;
   readonly packetBytes?: number;
 }
@@ -26,6 +26,7 @@ export const addSimulateMcu: AddCommand = (program, open) => {
       '--pty <path>',
       'where to put its serial port, which needs socat (default: mallorn-mcu-PID in the temporary folder)',
     )
+    .option('--no-pty', 'TCP alone')
     .option('--tcp-port <number>', 'the same line over TCP, on this machine alone; 0 for any', integer, 0)
     .option('--packet-bytes <number>', 'size of its buffer for a packet', integer)
     .action(async (flags: SimulateFlags, self: Command) => {
@@ -33,7 +34,7 @@ export const addSimulateMcu: AddCommand = (program, open) => {
       const { startSimulator } = await platform.loadSimulator();
       const simulator = await startSimulator({
         keys: await Promise.all((flags.pubkey ?? []).map(readKey)),
-        ptyPath: flags.pty ?? join(tmpdir(), `mallorn-mcu-${process.pid}`),
+        ptyPath: flags.pty === false ? null : (flags.pty ?? join(tmpdir(), `mallorn-mcu-${process.pid}`)),
         tcpPort: flags.tcpPort,
         ...(flags.model === undefined ? {} : { model: await readKey(flags.model) }),
         ...(flags.flash === undefined ? {} : { flashPath: flags.flash }),

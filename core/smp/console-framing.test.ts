@@ -62,3 +62,36 @@ test('a packet longer than the buffer is dropped, and so is a continuation witho
   const tail = wireOf(new Uint8Array(200));
   assert.deepEqual(read(tail.subarray(tail.indexOf(10) + 1)), []);
 });
+
+/** In raw framing a packet is what goes over the wire. */
+const RAW = PACKET;
+
+test('raw packets are read between lines and each other, at any split, and told from them', () => {
+  const log = Buffer.from('I: a log line\r\n\n');
+  const stream = Buffer.concat([RAW, WIRE, RAW, RAW, log, RAW, WIRE, log, RAW]);
+  const reader = new ConsoleReader(new Uint8Array(64));
+  const kinds: boolean[] = [];
+  for (const byte of stream) {
+    const packet = reader.take(byte);
+    if (packet === null) continue;
+    assert.equal(hex(packet), hex(PACKET));
+    kinds.push(reader.raw);
+  }
+  assert.deepEqual(kinds, [true, false, true, true, true, false, true]);
+});
+
+test('a raw packet longer than the buffer is dropped; one cut short swallows what follows, until a silence', () => {
+  const reader = new ConsoleReader(new Uint8Array(64));
+  const long = RAW.slice();
+  long[3] = 200;
+  assert.deepEqual(read(long, reader), []);
+  reader.restart();
+  assert.deepEqual(read(RAW.subarray(0, 12), reader), []);
+  reader.restart();
+  assert.deepEqual(read(RAW, reader), [hex(PACKET)]);
+  // A read request begins with a byte that ends no line.
+  const question = Uint8Array.of(0x08, 0, 0, 1, 0, 0, 1, 6, 0xa0);
+  assert.deepEqual(read(Buffer.concat([Buffer.from('noise'), question]), reader), []);
+  reader.restart();
+  assert.deepEqual(read(question, reader), [hex(question)]);
+});

@@ -17,12 +17,17 @@ import {
   DELTA_ROLLBACK,
   DELTA_STATUS,
   GROUP_DELTA,
+  GROUP_IMAGE,
   GROUP_OS,
+  IMAGE_UPLOAD,
   OS_ECHO,
   OS_PARAMS,
+  OS_RESET,
   RC_INVALID,
+  RC_NOT_SUPPORTED,
   SMP_HEADER_BYTES,
   SMP_READ,
+  SMP_WRITE,
   writeSmpHeader,
 } from './packet.js';
 import { SmpServer } from './server.js';
@@ -127,6 +132,49 @@ test('an SMP server echoes text, and says how large a packet may be', async () =
   const { client } = new Bench();
   assert.deepEqual(await client.request(GROUP_OS, OS_ECHO, { d: 'hello' }), { r: 'hello' });
   assert.deepEqual(await client.request(GROUP_OS, OS_PARAMS), { buf_size: PACKET_BYTES, buf_count: 2 });
+});
+
+test('a reset is answered before it happens', async () => {
+  const bench = new Bench();
+  assert.deepEqual(await bench.client.request(GROUP_OS, OS_RESET, {}, true), {});
+  assert.equal(bench.resets, 1);
+});
+
+test('a patch uploaded as an image is staged, and each answer has nothing but the offset wanted next', async () => {
+  const bench = new Bench();
+  // After a restart of the device: an image upload is told where to begin.
+  const early = await bench.client.request(GROUP_IMAGE, IMAGE_UPLOAD, { off: 512, data: noise(64, 3) }, true);
+  assert.deepEqual(early, { off: 0 });
+  for (let off = 0; off < PATCH.length; ) {
+    const data = PATCH.subarray(off, off + CHUNK_BYTES);
+    const first = off === 0 ? { len: PATCH.length, image: 0 } : {};
+    const answer = await bench.client.request(GROUP_IMAGE, IMAGE_UPLOAD, { ...first, off, data }, true);
+    off += data.length;
+    assert.deepEqual(answer, { off });
+  }
+  await bench.ask(DELTA_ACTIVATE);
+  assert.equal(sha256Hex(bench.image.activeModel()), sha256Hex(NEXT));
+});
+
+test('a request in raw framing is answered in raw framing, and what changes the slots is refused there', async () => {
+  const bench = new Bench();
+  await bench.client.update(PATCH, CHUNK_BYTES);
+  const heard: number[] = [];
+  bench.heard = (bytes) => heard.push(...bytes);
+  const ask = (command: number): Uint8Array => {
+    heard.length = 0;
+    const packet = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0xa0);
+    writeSmpHeader(packet, { op: SMP_WRITE, version: 1, group: GROUP_DELTA, sequence: 9, command }, 1);
+    bench.run(packet);
+    return Uint8Array.from(heard);
+  };
+  const status = ask(DELTA_STATUS);
+  assert.deepEqual(status.subarray(4, 8), Uint8Array.of(0, GROUP_DELTA, 9, DELTA_STATUS));
+  assert.equal((decodeCbor(status.subarray(8)) as Answer)['state'], 'staged');
+  for (const command of [DELTA_ACTIVATE, DELTA_CONFIRM, DELTA_ROLLBACK, DELTA_ABORT]) {
+    assert.deepEqual(decodeCbor(ask(command).subarray(8)), { rc: RC_NOT_SUPPORTED });
+  }
+  assert.equal(bench.image.slots().inactiveState(), 'staged');
 });
 
 test('an unknown group, an unknown command, an echo too long and a request without its fields get an error and change nothing', async () => {

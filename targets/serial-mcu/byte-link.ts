@@ -1,5 +1,10 @@
 /** What the client needs of a line and of a clock: a serial port, a socket, or a test that has neither. */
 
+import { IoError } from '../../core/errors.js';
+
+/** The line is gone, and may come back. */
+export class LinkLost extends IoError {}
+
 export interface ByteLink {
   /** Bits a second, for how long bytes are on their way; null where that takes no time worth waiting for. */
   readonly baud: number | null;

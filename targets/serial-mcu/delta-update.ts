@@ -53,7 +53,8 @@ export class DeltaUpdate {
   private readonly preambleBytes: number;
   private readonly onProgress: (progress: Progress) => void;
   private framing: Framing;
-  private payloadSent = 0;
+  /** Bytes of the patch in the packets that were sent. */
+  payloadSent = 0;
   private resumedAt: number | null = null;
   /** Furthest offset the device had, and faults since that moved. */
   private gained = -1;
@@ -84,7 +85,9 @@ export class DeltaUpdate {
 
   /** Where the device stands after it was told of the patch. */
   private async begin(): Promise<Answer> {
-    const header = this.patch.subarray(0, chunkBytes(this.params, 'header'));
+    // What follows the header may go raw, which this does not.
+    const most = this.framing === 'raw' ? this.preambleBytes : this.patch.length;
+    const header = this.patch.subarray(0, Math.min(most, chunkBytes(this.params, 'header')));
     for (;;) {
       let begun = false;
       const exchange = this.client.start(

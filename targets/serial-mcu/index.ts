@@ -1,6 +1,6 @@
 /** Microcontrollers on serial lines, as a gateway sees them. */
 
-export { type ByteLink, realTimers, type Timers } from './byte-link.js';
+export { type ByteLink, LinkLost, realTimers, type Timers } from './byte-link.js';
 export { DeltaUpdate } from './delta-update.js';
 export {
   type DeviceDescription,
@@ -11,6 +11,7 @@ export {
   flash,
   methodsOf,
 } from './flash.js';
+export { flashPersistently, type PersistentOptions } from './persistent.js';
 export { Refused } from './refused.js';
 export { DEFAULT_BAUD, listPorts, openPort, type PortInfo, SocketLink } from './serial-port.js';
 export { type Answer, type Framing, SmpClient } from './smp-client.js';

@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import type { SerialPort } from 'serialport';
 import { IoError } from '../../core/errors.js';
-import type { ByteLink } from './byte-link.js';
+import { type ByteLink, LinkLost } from './byte-link.js';
 
 export interface PortInfo {
   readonly path: string;
@@ -86,7 +86,7 @@ class SerialLink implements ByteLink {
     this.port = port;
     this.baud = baud;
     port.on('error', (error) => {
-      this.gone ??= new IoError(`${port.path}: ${error.message}`, { cause: error });
+      this.gone ??= new LinkLost(`${port.path}: ${error.message}`, { cause: error });
     });
   }
 
@@ -99,11 +99,11 @@ class SerialLink implements ByteLink {
   }
 
   onClosed(take: (reason: Error) => void): void {
-    this.port.once('close', () => take(this.gone ?? new IoError(`${this.port.path}: the port is gone`)));
+    this.port.once('close', () => take(this.gone ?? new LinkLost(`${this.port.path}: the port is gone`)));
     // Some systems fail each write to an adapter that was unplugged, and never close it.
     this.port.once('error', (error) => {
       if (this.port.isOpen) this.port.close(() => {});
-      else take(new IoError(`${this.port.path}: ${error.message}`, { cause: error }));
+      else take(new LinkLost(`${this.port.path}: ${error.message}`, { cause: error }));
     });
   }
 
@@ -151,7 +151,7 @@ export class SocketLink implements ByteLink {
   }
 
   onClosed(take: (reason: Error) => void): void {
-    this.socket.once('close', () => take(new IoError('the connection to the device ended')));
+    this.socket.once('close', () => take(new LinkLost('the connection to the device ended')));
   }
 
   async close(): Promise<void> {

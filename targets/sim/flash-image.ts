@@ -59,13 +59,16 @@ export interface Factory {
   /** null for a device that has no model yet. */
   readonly model: Uint8Array | null;
   readonly hasher: Hasher;
+  /** Of the part. Default FLASH_BYTES. */
+  readonly flashBytes?: number;
   readonly counter?: number;
   /** Lowest counter accepted from now on. */
   readonly minimumCounter?: number;
 }
 
-export function makeFlashImage({ keys, model, hasher, counter = 0, minimumCounter = 0 }: Factory): FlashImage {
-  const image = new FlashImage();
+export function makeFlashImage(factory: Factory): FlashImage {
+  const { keys, model, hasher, counter = 0, minimumCounter = 0, flashBytes = FLASH_BYTES } = factory;
+  const image = new FlashImage(new Uint8Array(flashBytes).fill(0xff));
   const { layout } = image;
   formatTrustedKeys([new FlashRegion(image, layout.keys[0]), new FlashRegion(image, layout.keys[1])], keys);
   FlashSlots.format(regionsOf(image, layout));

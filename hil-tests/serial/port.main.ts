@@ -1,0 +1,7 @@
+/** The part of the serial suite that needs socat. Prints a line a case; sends the parent its counts. */
+
+import { efficiency, PORT_CASES } from './port-cases.js';
+import { runCases } from './run-cases.js';
+
+await runCases(PORT_CASES);
+process.send?.({ efficiency });

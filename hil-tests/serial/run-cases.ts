@@ -1,0 +1,32 @@
+/** Runs cases one after another, in a process that a script has started. */
+
+export interface Case {
+  readonly name: string;
+  /** Gives how many faults hit. */
+  run(): Promise<number>;
+}
+
+export interface Outcome {
+  readonly failed: number;
+  readonly faults: number;
+}
+
+/** Those whose name contains the first argument. */
+export async function runCases(cases: readonly Case[]): Promise<void> {
+  const part = process.argv[2] ?? '';
+  let failed = 0;
+  let faults = 0;
+  for (const { name, run } of cases.filter((each) => each.name.includes(part))) {
+    const began = performance.now();
+    try {
+      const fired = await run();
+      faults += fired;
+      console.log(`ok: ${name} (${fired > 0 ? `${fired} faults, ` : ''}${Math.round(performance.now() - began)} ms)`);
+    } catch (error) {
+      failed++;
+      console.log(`FAILED: ${name}: ${error instanceof Error ? error.stack : error}`);
+    }
+  }
+  process.send?.({ failed, faults } satisfies Outcome);
+  process.exitCode = failed === 0 ? 0 : 1;
+}
