@@ -177,6 +177,19 @@ test('a request in raw framing is answered in raw framing, and what changes the 
   assert.equal(bench.image.slots().inactiveState(), 'staged');
 });
 
+test('a raw request that lost bytes spoils nothing that comes after a silence', () => {
+  const bench = new Bench();
+  let answers = 0;
+  bench.heard = () => answers++;
+  const packet = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0xa0);
+  writeSmpHeader(packet, { op: SMP_READ, version: 1, group: GROUP_OS, sequence: 9, command: OS_PARAMS }, 1);
+  bench.run(packet.subarray(0, 6));
+  bench.now += 1000;
+  bench.run(new Uint8Array(0));
+  bench.run(packet);
+  assert.equal(answers, 1);
+});
+
 test('an unknown group, an unknown command, an echo too long and a request without its fields get an error and change nothing', async () => {
   const bench = new Bench();
   const before = bench.image.bytes.slice();

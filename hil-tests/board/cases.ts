@@ -19,6 +19,7 @@ import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../
 import { repoRoot } from '../support/paths.js';
 import { EmulatedBoard } from './emulated-board.js';
 import { type FlashImage, makeImage } from './flash-image.js';
+import { SERIAL_CASES } from './serial-cases.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
@@ -169,6 +170,7 @@ export const CASES: readonly Case[] = [
       }
     },
   },
+  ...SERIAL_CASES,
 ];
 
 function readPair(pair: string): [Uint8Array, Uint8Array] {
