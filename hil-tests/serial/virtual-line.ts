@@ -26,6 +26,8 @@ export interface VirtualLineOptions {
   /** Of the device's buffer for a packet. */
   readonly packetBytes: number;
   readonly baud?: number;
+  /** What each step of the device takes. Default: no time. */
+  readonly stepMs?: number;
   readonly faults?: LineFaults;
   readonly client?: Omit<ClientOptions, 'timers'>;
 }
@@ -62,6 +64,8 @@ export class VirtualLine {
   private answers = 0;
   private lines: Uint8Array[] = [];
   private resetDue = false;
+  /** Until then the device is busy with its last step. */
+  private busyUntil = 0;
   private hear: (bytes: Uint8Array) => void = () => {};
   private endLink: (reason: Error) => void = () => {};
 
@@ -122,9 +126,12 @@ export class VirtualLine {
   }
 
   private workDevice(): boolean {
+    const { stepMs = 0 } = this.options;
     let worked = false;
-    while (this.server.step()) {
+    while (this.now >= this.busyUntil && this.server.step()) {
       worked = true;
+      this.busyUntil = this.now + stepMs;
+      if (stepMs > 0) this.schedule(this.busyUntil, () => {});
       if (this.lines.length > 0) this.flushAnswer();
       if (this.resetDue) {
         this.resetDue = false;
