@@ -1,10 +1,12 @@
 /** `mallorn simulate-mcu`. */
 
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { readPublicKeyFile } from './key-options.js';
 import { table } from './output.js';
-import { type AddCommand, integer, readKey } from './session.js';
+import { type AddCommand, integer } from './session.js';
 
 interface SimulateFlags {
   readonly model?: string;
@@ -30,13 +32,14 @@ export const addSimulateMcu: AddCommand = (program, open) => {
     .option('--tcp-port <number>', 'the same line over TCP, on this machine alone; 0 for any', integer, 0)
     .option('--packet-bytes <number>', 'size of its buffer for a packet', integer)
     .action(async (flags: SimulateFlags, self: Command) => {
-      const { platform, output, signal } = open(self);
+      const session = open(self);
+      const { platform, output, signal } = session;
       const { startSimulator } = await platform.loadSimulator();
       const simulator = await startSimulator({
-        keys: await Promise.all((flags.pubkey ?? []).map(readKey)),
+        keys: await Promise.all((flags.pubkey ?? []).map((path) => readPublicKeyFile(session, path))),
         ptyPath: flags.pty === false ? null : (flags.pty ?? join(tmpdir(), `mallorn-mcu-${process.pid}`)),
         tcpPort: flags.tcpPort,
-        ...(flags.model === undefined ? {} : { model: await readKey(flags.model) }),
+        ...(flags.model === undefined ? {} : { model: await readFile(flags.model) }),
         ...(flags.flash === undefined ? {} : { flashPath: flags.flash }),
         ...(flags.packetBytes === undefined ? {} : { packetBytes: flags.packetBytes }),
       });
