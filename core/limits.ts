@@ -21,6 +21,12 @@ export const PROFILES: Readonly<Record<Profile, ProfileSizes>> = {
   mcu: { frameBytes: 1024, segmentBytes: 16384, ioBytes: 256, dictionaryBytes: 0 },
 };
 
+/**
+ * Of the gateway's neural patches without a source: they hold no dictionary, so that the segment may be as long, and a tokenizer's
+ * second half is coded with the first in sight.
+ */
+export const STANDALONE_SEGMENT_BYTES = 4194304;
+
 /** Header plus signatures; checked before anything else is looked at. */
 export const MAX_PREAMBLE_BYTES = 2048;
 export const MAX_PRIORS_BYTES = 1024;
@@ -36,7 +42,7 @@ export const MAX_UNIT_BYTES = MAX_SEGMENT_BYTES;
 /** Decompressed ops and data of one segment. Deltas cost at most one byte per target byte; the rest is for ops. */
 export const MAX_PLAIN_BYTES = 2 * MAX_SEGMENT_BYTES;
 export const MAX_DICTIONARY_BYTES = 1 << 24;
-export const MAX_CONTEXT_BYTES = 1 << 22;
+export const MAX_CONTEXT_BYTES = 1 << 24;
 /** Models of a terabyte are far off; offsets stay exact in a double. */
 export const MAX_FILE_BYTES = 2 ** 48;
 /** What a gateway lets one patch claim for its decoder unless told otherwise. */

@@ -14,8 +14,9 @@ export interface BitCoder {
   direct(count: number, value: number): number;
 }
 
-/** Two probabilities a context, one quick and one slow to learn; their mean is what counts (research/codec.md). */
-export const QUICK_SHIFT = 4;
-export const SLOW_SHIFT = 7;
-/** One half, in 1/65536. */
+/** One half, in 1/65536: what a context of the gateway class begins with. */
 export const EVEN = 32768;
+/** Bits that such a context counts: with each it moves by 1 / (n + 1.5), so that a segment of a few ops learns from the first of them. */
+export const COUNT_LIMIT = 127;
+/** 1 / (n + 1.5) in 1/65536, by bits seen. No probability comes nearer to 0 than 1/4096 by these. */
+export const COUNT_RATES = Uint16Array.from({ length: COUNT_LIMIT + 1 }, (_, n) => Math.floor(131072 / (2 * n + 3)));

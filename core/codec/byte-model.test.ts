@@ -14,6 +14,8 @@ interface Run {
   readonly skip: number;
   readonly count: number;
   readonly aligned: number;
+  /** Whether the source's bytes under it are learnt first. */
+  readonly learns?: boolean;
 }
 
 interface Case {
@@ -27,10 +29,11 @@ function encode({ dictionary, dictionaryOffset, target, runs }: Case): Uint8Arra
   return encodeWith(layout, (coder) => {
     const { bytes } = mixedModels(coder, layout)!;
     const history = target.slice();
-    bytes.begin({ dictionary, dictionaryOffset, history });
+    bytes.begin({ dictionary, dictionaryOffset, history, targetBytes: history.length });
     let at = 0;
-    for (const { skip, count, aligned } of runs) {
+    for (const { skip, count, aligned, learns } of runs) {
       at += skip;
+      if (learns === true) bytes.learn(aligned, count);
       bytes.code(at, count, aligned);
       at += count;
     }
@@ -43,11 +46,12 @@ function decode(payload: Uint8Array, { dictionary, dictionaryOffset, target, run
   const { bytes } = mixedModels(decoderOf(layout, payload), layout)!;
   // What lies behind the place that is decoded must not matter: poison.
   const history = noise(target.length, 77);
-  bytes.begin({ dictionary, dictionaryOffset, history });
+  bytes.begin({ dictionary, dictionaryOffset, history, targetBytes: history.length });
   let at = 0;
-  for (const { skip, count, aligned } of runs) {
+  for (const { skip, count, aligned, learns } of runs) {
     history.set(target.subarray(at, at + skip), at);
     at += skip;
+    if (learns === true) bytes.learn(aligned, count);
     for (let done = 0; done < count; done += step) bytes.code(at + done, Math.min(step, count - done), aligned + done);
     at += count;
   }
@@ -105,6 +109,47 @@ test('offsets that all moved by the same cost less than a byte each', () => {
   assert.ok(length < 600, `${length} bytes`);
 });
 
+test('offsets that moved are found again behind words that were put in', () => {
+  const old = table(100, 0);
+  const target = Uint8Array.from([...noise(20, 4), ...table(100, 72)]);
+  const one = { dictionary: old, dictionaryOffset: 0, target };
+  const length = assertRoundTrip({ ...one, runs: whole(target) });
+  assert.ok(length < 130, `${length} bytes`);
+});
+
+test('a table with new words in it costs less when the old one was learnt first', () => {
+  const rows = (count: number, mark: number): number[] =>
+    Array.from({ length: count }, (_, i) => [
+      (i * i * 7 + mark) & 0xff,
+      1,
+      0,
+      0,
+      16,
+      0,
+      4,
+      0,
+      i & 0xff,
+      i >> 8,
+      mark,
+      9,
+    ]).flat();
+  const target = Uint8Array.from(rows(60, 3));
+  const what = { dictionary: Uint8Array.from(rows(60, 90)), dictionaryOffset: 0, target };
+  const plain = assertRoundTrip({ ...what, runs: whole(target) });
+  const learnt = assertRoundTrip({ ...what, runs: [{ skip: 0, count: target.length, aligned: 0, learns: true }] });
+  assert.ok(learnt < 0.9 * plain, `${learnt} bytes instead of ${plain}`);
+});
+
+test('without a source, text that comes again with a letter put in each word is followed', () => {
+  const letters = noise(9000, 5).map((byte) => 97 + (byte % 26));
+  const words = Array.from({ length: 1000 }, (_, i) => [...letters.subarray(9 * i, 9 * i + 9)]);
+  const again = words.map((word, i) => [...word.slice(0, 1 + (i % 8)), 32, ...word.slice(1 + (i % 8))]);
+  const target = Uint8Array.from([...words, words[0]!, words[1]!, ...again.slice(2)].flat());
+  const length = assertRoundTrip({ dictionary: noise(0), dictionaryOffset: 0, target, runs: whole(target) });
+  // 4.7 bits a letter, and 3 for where the space goes.
+  assert.ok(length < 5300 + 1000, `${length} bytes`);
+});
+
 test('noise costs a few per cent more than itself at most', () => {
   const target = noise(30_000, 1);
   const length = assertRoundTrip({ dictionary: noise(30_000, 2), dictionaryOffset: 0, target, runs: whole(target) });
@@ -128,9 +173,15 @@ const anyCase: fc.Arbitrary<Case> = fc
     dictionary: anyBytes(300),
     dictionaryOffset: fc.nat(500),
     target: anyBytes(300),
-    cuts: fc.array(fc.record({ skip: fc.nat(20), count: fc.nat(80), aligned: fc.integer({ min: -50, max: 900 }) }), {
-      maxLength: 6,
-    }),
+    cuts: fc.array(
+      fc.record({
+        skip: fc.nat(20),
+        count: fc.nat(80),
+        aligned: fc.integer({ min: -50, max: 900 }),
+        learns: fc.boolean(),
+      }),
+      { maxLength: 6 },
+    ),
     likeDictionary: fc.boolean(),
   })
   .map(({ cuts, likeDictionary, target, ...rest }) => {
@@ -138,9 +189,9 @@ const anyCase: fc.Arbitrary<Case> = fc
     if (likeDictionary) bytes.set(rest.dictionary.subarray(0, bytes.length));
     const runs: Run[] = [];
     let left = bytes.length;
-    for (const { skip, count, aligned } of cuts) {
+    for (const { skip, count, aligned, learns } of cuts) {
       if (skip + count > left) break;
-      runs.push({ skip, count, aligned });
+      runs.push({ skip, count, aligned, learns });
       left -= skip + count;
     }
     return { ...rest, target: bytes, runs: [...runs, { skip: 0, count: left, aligned: bytes.length - left }] };
@@ -168,10 +219,10 @@ test('memory of an earlier segment, or none, makes no difference', () => {
     const { bytes } = mixedModels(relay, layout)!;
     const before = [...table(60, 40), ...noise(90, 2), ...table(10, 40)];
     const dictionary = Uint8Array.from([...table(60, 0), ...new Array<number>(2000).fill(0)]);
-    bytes.begin({ dictionary, dictionaryOffset: 0, history: Uint8Array.from(before) });
+    bytes.begin({ dictionary, dictionaryOffset: 0, history: Uint8Array.from(before), targetBytes: before.length });
     bytes.code(0, before.length, 0);
     isReal = true;
-    bytes.begin({ ...what, history: target.slice() });
+    bytes.begin({ ...what, history: target.slice(), targetBytes: target.length });
     bytes.code(0, target.length, 0);
   });
   assert.deepEqual(again, fresh);
@@ -194,10 +245,16 @@ test('nothing is read outside of dictionary and segment', () => {
       const { bytes } = mixedModels(decoderOf(layout, payload), layout)!;
       const { dictionaryOffset, target, runs } = what;
       const history = guarded(new Uint8Array(target.length));
-      bytes.begin({ dictionary: guarded(what.dictionary), dictionaryOffset, history });
+      bytes.begin({
+        dictionary: guarded(what.dictionary),
+        dictionaryOffset,
+        history,
+        targetBytes: history.length,
+      });
       let at = 0;
-      for (const { skip, count, aligned } of runs) {
+      for (const { skip, count, aligned, learns } of runs) {
         for (let i = at; i < at + skip; i++) history[i] = target[i]!;
+        if (learns === true) bytes.learn(aligned, count);
         bytes.code(at + skip, count, aligned);
         at += skip + count;
       }

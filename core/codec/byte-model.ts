@@ -1,14 +1,19 @@
 /**
  * The neural codec's model of bytes that are no weights: container tables, tokenizers, unknown formats. Predictions from the
- * bytes before (order 1 to 4 and 6), from the same place in the base model, from 4 and 8 bytes back as in tables of words, and
- * from the longest match, mixed by online logistic regression (Mahoney, "Adaptive weighing of context models for lossless data
- * compression", 2005; the arithmetic is that of lpaq1). Integers and exact divisions only: every machine gets the same bits.
+ * bytes before (order 1 to 4 and 6), from 4 and 8 bytes back as in tables of words, from the base model's byte under this one
+ * (source-pointer.ts), from words of the base that all moved by one number, and from the longest match, mixed by online logistic
+ * regression (Mahoney, "Adaptive weighing of context models for lossless data compression", 2005; the arithmetic is that of
+ * lpaq1). Integers and exact divisions only: every machine gets the same bits.
  *
- * Needs about 2 MiB, so it belongs to the gateway class.
+ * A container's delta is a few hundred bytes, too few to learn from: the model may first learn the base's bytes around.
+ *
+ * Needs about 12 MiB, so it belongs to the gateway class.
  */
 
 import type { BitCoder } from './bit-coder.js';
-import { Mixer, mapEntry, SILENT } from './mixer.js';
+import { PRIOR_MAPS } from './byte-priors.js';
+import { Mixer, SILENT } from './mixer.js';
+import { MovedWords } from './moved-words.js';
 import {
   HISTORIES,
   INPUTS,
@@ -18,21 +23,35 @@ import {
   NODE_SETS,
   ORDERS,
   PLACE_BITS,
+  POINTER_MAPS,
   TABLE_BITS,
   WEIGHTS,
+  WORD_GUESSES,
   WORD_LEVELS,
   WORD_MAPS,
 } from './neural-sizes.js';
+import { type ByteHistory, NO_BYTE, SourcePointer } from './source-pointer.js';
 
 /** Bytes that a match begins with. */
 const MATCH_MIN = 5;
+/** Of the last eight bytes, so many may be other than the match's. */
+const MATCH_MISSES = 4;
+/** Contexts that need no source. */
+const OWN_ORDERS = ORDERS - 2;
 const MATCH_INPUT = ORDERS;
 const WORD_INPUT = ORDERS + 1;
+const POINTER_INPUT = WORD_INPUT + WORD_GUESSES;
 /** The history of a context never seen. */
 const NEVER_SEEN = 1;
-const WEIGHT_ORDERS = 14000;
-const WEIGHT_MATCH = 50000;
-const LEARNING = 60;
+const WEIGHT_ORDERS = 1800;
+const WEIGHT_MATCH = 5000;
+const WEIGHT_POINTER = 8000;
+/** How fast weights learn: quickly where there is little, half as fast behind so many bytes, and so on. */
+const LEARNING = 20;
+const LEAST_LEARNING = 3;
+const LEARNING_BYTES = 131072;
+/** A segment's table has so many slots for each of its bytes, as a power of two: filling them must not outweigh coding it. */
+const SLOTS_PER_BYTE_BITS = 7;
 
 /** Zero bits of a byte. */
 const MISSES = Uint8Array.from({ length: 256 }, (_, byte) => {
@@ -41,64 +60,52 @@ const MISSES = Uint8Array.from({ length: 256 }, (_, byte) => {
   return zeros;
 });
 
-/** What the model may look at besides the bytes it has coded. */
-export interface ByteHistory {
-  /** Source bytes, and where in the source they begin. */
-  readonly dictionary: Uint8Array;
-  readonly dictionaryOffset: number;
-  /** The segment so far is history[0, position). */
-  readonly history: Uint8Array;
-}
+const NOTHING = new Uint8Array(0);
 
-/** What a history or a match is taken to mean before anything was learnt: counted bits, and matches that are mostly right. */
-const PRIOR_MAPS = new Uint32Array(MAPS);
-for (let order = 0; order < ORDERS; order++) {
-  for (let history = 1; history < HISTORIES; history++) {
-    const length = 31 - Math.clz32(history);
-    let ones = 0;
-    for (let bit = 0; bit < length; bit++) ones += (history >> bit) & 1;
-    // The last bit counts twice.
-    const last = length > 0 ? history & 1 : 0;
-    PRIOR_MAPS[order * HISTORIES + history] = mapEntry(
-      (ones + last + 0.4) / (length + (length > 0 ? 1 : 0) + 0.8),
-      length === 0 ? 30 : 6,
-    );
-  }
-}
-for (let level = 0; level < 2 * MATCH_SETS; level++) {
-  const grade = level === 0 ? 0 : ((level - 1) >> 1) & 7;
-  const misses = level === 0 ? 0 : (level - 1) >> 4;
-  const right = 1 - 1 / ((8 << grade) >> (2 * misses) || 2);
-  PRIOR_MAPS[MATCH_MAPS + level] = level === 0 ? mapEntry(0.5, 0) : mapEntry((level - 1) & 1 ? right : 1 - right, 6);
-}
-
-for (let level = 0; level < 2 * WORD_LEVELS; level++)
-  PRIOR_MAPS[WORD_MAPS + level] = mapEntry(level < 2 ? 0.5 : level & 1 ? 0.8 : 0.2, level < 2 ? 0 : 4);
+/** For bytes that both sides know. */
+const KNOWN: BitCoder = {
+  encodes: true,
+  bit: (_, bit) => bit,
+  mixed: (_, bit) => bit,
+  direct: (_, value) => value,
+};
 
 export class ByteModel {
+  private readonly coder: BitCoder;
   private readonly mixer: Mixer;
   /** A check of the context above, its history below. */
   private readonly table: Uint16Array;
+  private tableBits = TABLE_BITS;
   private readonly maps: Uint32Array;
   private readonly places: Int32Array;
+  private placeBits = PLACE_BITS;
   private readonly weights: Int32Array;
-  private readonly slots = new Int32Array(INPUTS);
-  private readonly hashes = new Int32Array(INPUTS);
-  private text: ByteHistory = { dictionary: new Uint8Array(0), dictionaryOffset: 0, history: new Uint8Array(0) };
+  private readonly slots = new Int32Array(ORDERS);
+  private readonly hashes = new Int32Array(ORDERS);
+  private readonly pointer = new SourcePointer();
+  private readonly words = new MovedWords();
+  private text: ByteHistory = { dictionary: NOTHING, dictionaryOffset: 0, history: NOTHING, targetBytes: 0 };
+  /** The source as if it were the segment, while it is learnt. */
+  private readonly source: { -readonly [K in keyof ByteHistory]: ByteHistory[K] } = {
+    dictionary: NOTHING,
+    dictionaryOffset: 0,
+    history: NOTHING,
+    targetBytes: 0,
+  };
+  private isFresh = false;
+  private isLearning = false;
   private indexed = 0;
+  /** Bytes coded and learnt. */
+  private seen = 0;
   /** Place of the byte that the match predicts, counted over dictionary and history; -1 without a match. */
   private match = -1;
   private matchLength = 0;
   /** Whether the match was right, for the last eight bytes; the latest in bit 0. */
   private recent = 0xff;
-  private wordHolds = false;
-  private wordBase = 0;
-  private wordDelta = 0;
-  private word = 0;
-  private wordByte = -1;
-  private wordRecent = 0;
+  private lastUnder = NO_BYTE;
 
   constructor(coder: BitCoder, memory: ArrayBuffer, offset: number) {
+    this.coder = coder;
     this.table = new Uint16Array(memory, offset, 1 << TABLE_BITS);
     let at = offset + 2 * (1 << TABLE_BITS);
     this.places = new Int32Array(memory, at, 1 << PLACE_BITS);
@@ -111,23 +118,30 @@ export class ByteModel {
   /** A segment begins. */
   begin(text: ByteHistory): void {
     this.text = text;
-    this.table.fill(NEVER_SEEN);
+    this.isFresh = true;
+  }
+
+  /** What only a segment with bytes of this kind pays for. */
+  private start(): void {
+    if (!this.isFresh) return;
+    this.isFresh = false;
+    const { targetBytes, dictionary } = this.text;
+    this.tableBits = Math.min(TABLE_BITS, bitsOf(targetBytes) + SLOTS_PER_BYTE_BITS);
+    this.placeBits = Math.min(PLACE_BITS, bitsOf(dictionary.length + targetBytes));
+    this.table.fill(NEVER_SEEN, 0, 1 << this.tableBits);
+    this.places.fill(-1, 0, 1 << this.placeBits);
     this.maps.set(PRIOR_MAPS);
-    this.places.fill(-1);
     this.weights.fill(WEIGHT_ORDERS);
     for (let i = 0; i < WEIGHTS; i += INPUTS) {
-      this.weights[i + MATCH_INPUT] = WEIGHT_MATCH;
-      this.weights[i + WORD_INPUT] = WEIGHT_MATCH;
+      this.weights.fill(WEIGHT_MATCH, i + MATCH_INPUT, i + POINTER_INPUT);
+      this.weights[i + POINTER_INPUT] = WEIGHT_POINTER;
     }
-    this.match = -1;
-    this.matchLength = 0;
+    this.pointer.begin();
+    this.words.begin();
+    this.loseMatch();
     this.indexed = 0;
-    this.recent = 0xff;
-    this.lastUnder = 256;
-    this.wordHolds = false;
-    this.wordDelta = 0;
-    this.wordByte = -1;
-    this.wordRecent = 0;
+    this.seen = 0;
+    this.lastUnder = NO_BYTE;
   }
 
   /**
@@ -135,21 +149,66 @@ export class ByteModel {
    * @param aligned source offset whose byte lies where this one would if nothing had moved
    */
   code(position: number, count: number, aligned: number): void {
-    const { history, dictionary, dictionaryOffset } = this.text;
-    for (let at = position; at < position + count; at++) {
-      this.index(at);
-      const place = aligned + (at - position) - dictionaryOffset;
-      const inSource = place >= 0 && place < dictionary.length;
-      history[at] = this.byte(
-        at,
-        inSource ? dictionary[place]! : 256,
-        inSource && place + 1 < dictionary.length ? dictionary[place + 1]! : 0,
-        history[at]!,
-      );
-    }
+    this.start();
+    const { history, dictionaryOffset } = this.text;
+    this.pointer.place(position, aligned - dictionaryOffset);
+    for (let at = position; at < position + count; at++) history[at] = this.byte(at, history[at]!);
+    this.pointer.leave(position + count, aligned - dictionaryOffset + count);
   }
 
-  private byte(at: number, under: number, after: number, value: number): number {
+  /** Learns `count` source bytes from the offset on, as far as the dictionary has them. */
+  learn(sourceOffset: number, count: number): void {
+    this.start();
+    const { text, source, indexed } = this;
+    const start = sourceOffset - text.dictionaryOffset;
+    source.history = text.dictionary;
+    this.text = source;
+    this.isLearning = true;
+    this.mixer.bits = KNOWN;
+    const first = Math.max(0, start);
+    this.indexed = first;
+    for (let at = first; at < Math.min(text.dictionary.length, start + count); at++) this.byte(at, source.history[at]!);
+    this.indexed = indexed;
+    this.mixer.bits = this.coder;
+    this.isLearning = false;
+    this.text = text;
+    this.loseMatch();
+    this.words.lose();
+  }
+
+  private loseMatch(): void {
+    this.match = -1;
+    this.matchLength = 0;
+    this.recent = 0xff;
+  }
+
+  private byte(at: number, value: number): number {
+    this.index(at);
+    const { pointer, text } = this;
+    if (!this.isLearning) pointer.realign(at, text, this.match, this.matchLength, this.recent);
+    const under = this.isLearning ? NO_BYTE : pointer.byte(at, text, 0);
+    this.hashContexts(at, under);
+    this.findMatch(at);
+    const expected = this.match >= 0 ? this.place(this.match) : -1;
+    if ((at & 3) === 0) this.startWord();
+    this.words.startByte(at);
+    this.mixer.learning = Math.max(
+      LEAST_LEARNING,
+      Math.floor((LEARNING * LEARNING_BYTES) / (LEARNING_BYTES + this.seen)),
+    );
+    const context = pointer.context(at, under);
+    let node = 1;
+    for (let bit = 7; bit >= 0; bit--)
+      node = (node << 1) | this.bit(node, expected, under, context, (value >>> bit) & 1);
+    const coded = node & 0xff;
+    this.words.endByte(coded, at, text.history);
+    this.followMatch(at, expected, coded);
+    if (!this.isLearning) pointer.follow(at, text, under, coded);
+    this.seen++;
+    return coded;
+  }
+
+  private hashContexts(at: number, under: number): void {
     const b1 = this.at(at - 1);
     const b2 = this.at(at - 2);
     const b3 = this.at(at - 3);
@@ -165,52 +224,21 @@ export class ByteModel {
       Math.imul(Math.imul(four, 0x2c1b3c6d) + this.at(at - 5) * 256 + this.at(at - 6), 0x297a2d39) ^ 0x44444444;
     hashes[5] = Math.imul((b4 << 2) | (at & 3), 0x1b56c4e9) ^ 0x55555555;
     hashes[6] = Math.imul((b4 << 10) | (b8 << 2) | (at & 3), 0x7feb352d) ^ 0x66666666;
+    if (this.isLearning) return;
+    const after = this.pointer.byte(at, this.text, 1);
     hashes[7] =
-      Math.imul((under << 16) | (after << 8) | (under === 256 ? b1 : this.lastUnder === b1 ? 1 : 0), 0x58f38ded) ^
+      Math.imul((under << 16) | (after << 8) | (under === NO_BYTE ? b1 : this.lastUnder === b1 ? 1 : 0), 0x58f38ded) ^
       0x77777777;
+    hashes[8] = Math.imul((under << 8) | b1, 0x1f83d9ab) ^ 0x12345678;
     this.lastUnder = under;
-    this.findMatch(at);
-    const expected = this.match >= 0 ? this.place(this.match) : -1;
-    this.startWord(at);
-    let node = 1;
-    for (let bit = 7; bit >= 0; bit--) node = (node << 1) | this.bit(node, expected, (value >>> bit) & 1);
-    const coded = node & 0xff;
-    this.endWord(at, coded);
-    this.followMatch(at, expected, coded);
-    return coded;
   }
 
-  /**
-   * Tables of offsets often differ from the base's by one and the same number: at each word the match gives the old word, and
-   * the last difference is tried again.
-   */
-  private startWord(at: number): void {
-    if ((at & 3) === 0) {
-      this.wordHolds = this.match >= 0 && this.match + 3 < this.text.dictionary.length;
-      this.wordByte = -1;
-      if (!this.wordHolds) return;
-      this.wordBase = 0;
-      for (let i = 3; i >= 0; i--) this.wordBase = (this.wordBase << 8) | this.place(this.match + i);
-      this.word = (this.wordBase + this.wordDelta) | 0;
-    }
-    this.wordByte = this.wordHolds && this.wordDelta !== 0 ? (this.word >>> (8 * (at & 3))) & 0xff : -1;
-  }
-
-  private endWord(at: number, coded: number): void {
-    if (this.wordByte >= 0) this.wordRecent = ((this.wordRecent << 1) | (coded === this.wordByte ? 1 : 0)) & 7;
-    if ((at & 3) !== 3 || !this.wordHolds) return;
-    const now = this.at(at - 3) | (this.at(at - 2) << 8) | (this.at(at - 1) << 16) | (coded << 24);
-    const difference = (now - this.wordBase) | 0;
-    if (difference !== 0) this.wordDelta = difference;
-  }
-
-  /** 0 and 1 without a guess, else how the last guesses went, whether the match says otherwise, and the bit guessed. */
-  private wordLevel(node: number): number {
-    if (this.wordByte < 0) return 0;
-    const bits = 31 - Math.clz32(node);
-    if ((this.wordByte | 0x100) >> (8 - bits) !== node) return 1;
-    const differs = this.match >= 0 && this.place(this.match) === this.wordByte ? 0 : 1;
-    return 2 + 2 * (2 * this.wordRecent + differs) + ((this.wordByte >> (7 - bits)) & 1);
+  /** The base's word under this one: the match's, or where there is none the pointer's. */
+  private startWord(): void {
+    const { dictionary } = this.text;
+    const { match } = this;
+    const matches = this.matchLength > 0 && match >= 0 && match + 3 < dictionary.length;
+    this.words.startWord(dictionary, this.isLearning ? -1 : matches ? match : this.pointer.at);
   }
 
   /** A match goes on behind a byte that differs: tables of offsets differ here and there. It ends when it is wrong too often. */
@@ -223,30 +251,35 @@ export class ByteModel {
     if (
       this.match >= this.text.dictionary.length + at + 1 ||
       this.match === this.text.dictionary.length ||
-      MISSES[this.recent]! > 5
+      MISSES[this.recent]! > MATCH_MISSES
     )
       this.match = -1;
   }
 
-  private lastUnder = 256;
-
-  private bit(node: number, expected: number, value: number): number {
+  private bit(node: number, expected: number, under: number, context: number, value: number): number {
     const { table, slots, hashes } = this;
     const { states } = this.mixer;
-    for (let i = 0; i < ORDERS; i++) {
+    const orders = this.isLearning ? OWN_ORDERS : ORDERS;
+    for (let i = 0; i < orders; i++) {
       const hash = Math.imul(hashes[i]! ^ Math.imul(node, 0x9e3779b1), 0x85ebca6b);
-      const slot = hash >>> (32 - TABLE_BITS);
+      const slot = hash >>> (32 - this.tableBits);
       const check = (hash & 0xff) << 8;
       if ((table[slot]! & 0xff00) !== check) table[slot] = check | NEVER_SEEN;
       slots[i] = slot;
       states[i] = i * HISTORIES + (table[slot]! & 0xff);
     }
+    states.fill(SILENT, orders);
     const level = this.matchLevel(node, expected);
-    states[MATCH_INPUT] = level === 0 ? SILENT : MATCH_MAPS + level;
-    const wordLevel = this.wordLevel(node);
-    states[WORD_INPUT] = wordLevel < 2 ? SILENT : WORD_MAPS + wordLevel;
-    const bit = this.mixer.bit(value, node, NODE_SETS + ((level + 1) >> 1));
-    for (let i = 0; i < ORDERS; i++) {
+    if (level > 0) states[MATCH_INPUT] = MATCH_MAPS + level;
+    for (let guess = 0; guess < WORD_GUESSES; guess++) {
+      const wordLevel = this.words.level(guess, node, under);
+      if (wordLevel >= 0) states[WORD_INPUT + guess] = WORD_MAPS + 2 * WORD_LEVELS * guess + wordLevel;
+    }
+    const pointerLevel = this.pointer.level(context, node, under);
+    if (pointerLevel >= 0) states[POINTER_INPUT] = POINTER_MAPS + pointerLevel;
+    const pointerSet = NODE_SETS + MATCH_SETS + (pointerLevel < 0 ? 0 : 1 + context);
+    const bit = this.mixer.bit(value, node, NODE_SETS + ((level + 1) >> 1), pointerSet);
+    for (let i = 0; i < orders; i++) {
       const entry = table[slots[i]!]!;
       const history = ((entry & 0x7f) << 1) | bit;
       table[slots[i]!] = (entry & 0xff00) | (history < HISTORIES ? history : (history & 0x3f) | 0x40);
@@ -293,7 +326,7 @@ export class ByteModel {
   private hashAt(place: number): number {
     let hash = 0;
     for (let i = 0; i < MATCH_MIN; i++) hash = Math.imul(hash, 0x2f0b4c47) + this.place(place + i) + 1;
-    return Math.imul(hash ^ (hash >>> 15), 0x85ebca6b) >>> (32 - PLACE_BITS);
+    return Math.imul(hash ^ (hash >>> 15), 0x85ebca6b) >>> (32 - this.placeBits);
   }
 
   private place(place: number): number {
@@ -304,4 +337,9 @@ export class ByteModel {
   private at(index: number): number {
     return index < 0 ? 0 : this.text.history[index]!;
   }
+}
+
+/** Binary digits of a number. */
+function bitsOf(count: number): number {
+  return 32 - Math.clz32(count);
 }

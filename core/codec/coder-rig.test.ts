@@ -10,7 +10,7 @@ import { ElementModels } from './element-models.js';
 import { createMixedModels } from './mixed-models.js';
 import { type MixedModels, NEURAL_CONTEXT_BYTES } from './neural-runner.js';
 import { Priors } from './priors.js';
-import { type RangeDecoder, SingleRateDecoder, TwoRateDecoder } from './range-decoder.js';
+import { CountedDecoder, type RangeDecoder, SingleRateDecoder } from './range-decoder.js';
 
 /** Layouts by decode-cost class, with a name for a test's title. */
 export const CLASSES = [
@@ -22,17 +22,17 @@ export const CLASSES = [
 export const NO_PRIORS = new Priors(new Uint8Array(0), new Uint8Array(0));
 
 /** A coder of each class, over an entry a context and rate. */
-export function rangeEncoder(state: Uint16Array, twoRates: boolean, priors = NO_PRIORS): RangeEncoder {
-  return new RangeEncoder(state, twoRates ? null : priors);
+export function rangeEncoder(state: Uint16Array, counted: boolean, priors = NO_PRIORS): RangeEncoder {
+  return new RangeEncoder(state, counted ? null : priors);
 }
 
-export function rangeDecoder(state: Uint16Array, twoRates: boolean, priors = NO_PRIORS): RangeDecoder {
-  return twoRates ? new TwoRateDecoder(state) : new SingleRateDecoder(state, priors);
+export function rangeDecoder(state: Uint16Array, counted: boolean, priors = NO_PRIORS): RangeDecoder {
+  return counted ? new CountedDecoder(state) : new SingleRateDecoder(state, priors);
 }
 
 /** What `code` encodes, as a payload. */
 export function encodeWith(layout: ContextLayout, code: (coder: BitCoder) => void): Uint8Array {
-  const encoder = rangeEncoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  const encoder = rangeEncoder(new Uint16Array((layout.counted ? 2 : 1) * layout.contexts), layout.counted);
   encoder.begin();
   code(encoder);
   return encoder.finish().slice();
@@ -40,7 +40,7 @@ export function encodeWith(layout: ContextLayout, code: (coder: BitCoder) => voi
 
 /** Any contexts are within these; a model that leaves its own gets an exception, where an array would give undefined. */
 export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder {
-  const decoder = rangeDecoder(new Uint16Array((layout.twoRates ? 2 : 1) * layout.contexts), layout.twoRates);
+  const decoder = rangeDecoder(new Uint16Array((layout.counted ? 2 : 1) * layout.contexts), layout.counted);
   decoder.begin(payload);
   return {
     encodes: false,

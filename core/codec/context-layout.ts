@@ -27,7 +27,7 @@ export const ACTIVITIES = 8;
 
 /** Places are -1 where a class has no such contexts. */
 export interface ContextLayout {
-  readonly twoRates: boolean;
+  readonly counted: boolean;
   readonly levels: number;
   /** Whether a literal float's fraction is modelled under its exponent. */
   readonly fractionByExponent: boolean;
@@ -58,6 +58,8 @@ export interface ContextLayout {
   readonly opLength: number;
   /** Bits below the leading one of short lengths. */
   readonly opLengthLow: number;
+  /** Whether a literal's model learns the source's bytes first. */
+  readonly opLearns: number;
   readonly opBase: number;
   readonly opShift: number;
   readonly opShiftSign: number;
@@ -77,17 +79,17 @@ export interface ContextLayout {
   readonly bytes: number;
 }
 
-type Choices = Pick<ContextLayout, 'twoRates' | 'levels' | 'fractionByExponent' | 'numberSizes' | 'gapsBefore'>;
+type Choices = Pick<ContextLayout, 'counted' | 'levels' | 'fractionByExponent' | 'numberSizes' | 'gapsBefore'>;
 
 function layOut(choices: Choices): ContextLayout {
-  const { levels, fractionByExponent, numberSizes, gapsBefore, twoRates } = choices;
+  const { levels, fractionByExponent, numberSizes, gapsBefore, counted } = choices;
   let contexts = 0;
   const take = (count: number): number => {
     contexts += count;
     return contexts - count;
   };
   // What mixers do in the other class.
-  const takeSingle = (count: number): number => (twoRates ? -1 : take(count));
+  const takeSingle = (count: number): number => (counted ? -1 : take(count));
   const places = {
     wideZero: takeSingle(EXPECTED * 9),
     wideSize: takeSingle(EXPECTED * SIZES),
@@ -111,6 +113,7 @@ function layOut(choices: Choices): ContextLayout {
     opLength: take(3 * numberSizes),
     opLengthLow: take(3 * 8),
     opBase: take(4),
+    opLearns: counted ? take(1) : -1,
     opShift: take(2 * numberSizes),
     opShiftSign: take(2),
     opShiftLow: take(2 * 4),
@@ -120,22 +123,22 @@ function layOut(choices: Choices): ContextLayout {
     opSparse: take(4),
     gapSize: take(gapsBefore << GAP_SIZE_BITS),
     gapTop: take(1 << GAP_SIZE_BITS),
-    columns: twoRates ? take(3 * numberSizes) : -1,
+    columns: counted ? take(3 * numberSizes) : -1,
   };
-  return { ...choices, ...places, contexts, bytes: ((twoRates ? 4 : 2) * contexts + 3) & ~3 };
+  return { ...choices, ...places, contexts, bytes: ((counted ? 4 : 2) * contexts + 3) & ~3 };
 }
 
 /** By decode-cost class. */
 export const CONTEXT_LAYOUTS: readonly ContextLayout[] = [
   layOut({
-    twoRates: false,
+    counted: false,
     levels: 1,
     fractionByExponent: false,
     gapsBefore: 1,
     numberSizes: 16,
   }),
   layOut({
-    twoRates: true,
+    counted: true,
     levels: 8,
     fractionByExponent: true,
     gapsBefore: 16,

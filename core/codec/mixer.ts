@@ -12,6 +12,7 @@ const COUNT_LIMIT = 1023;
 export const WEIGHT_ONE = 65536;
 /** In `states`: this input has nothing to say. */
 export const SILENT = -1;
+const NO_SET = -1;
 
 /** squash(x) = 4096 / (1 + e^(-x/256)), at steps of 128 (lpaq1). */
 const SQUASH = [
@@ -59,10 +60,10 @@ export class Mixer {
   readonly states: Int32Array;
   /** For the bit to come, that it is 1, in 1/4096 below 4096; or SILENT. */
   readonly odds: Int32Array;
-  private readonly coder: BitCoder;
+  private coder: BitCoder;
   private readonly maps: Uint32Array;
   private readonly weights: Int32Array;
-  private readonly rate: number;
+  private rate: number;
   private readonly countLimit: number;
   private readonly stretched: Int32Array;
 
@@ -77,9 +78,20 @@ export class Mixer {
     this.stretched = new Int32Array(inputs + odds);
   }
 
-  /** Codes a bit from the states; the weights of both sets are added. */
-  bit(value: number, setA: number, setB: number): number {
+  /** From now on weights learn so fast. */
+  set learning(rate: number) {
+    this.rate = rate;
+  }
+
+  /** From now on bits are coded by this coder. */
+  set bits(coder: BitCoder) {
+    this.coder = coder;
+  }
+
+  /** Codes a bit from the states; the weights of all sets are added. */
+  bit(value: number, setA: number, setB: number, setC = NO_SET): number {
     const { states, odds, stretched, weights, maps, countLimit } = this;
+    const c = setC * stretched.length;
     const counted = states.length;
     const inputs = stretched.length;
     const a = setA * inputs;
@@ -92,7 +104,7 @@ export class Mixer {
         if (state !== SILENT) s = STRETCH[maps[state]! >>> 20]!;
       } else if (odds[i - counted] !== SILENT) s = STRETCH[odds[i - counted]!]!;
       stretched[i] = s;
-      sum += s * (weights[a + i]! + weights[b + i]!);
+      sum += s * (weights[a + i]! + weights[b + i]! + (setC === NO_SET ? 0 : weights[c + i]!));
     }
     const one = Math.max(1, Math.min(4095, squash(Math.floor(sum / WEIGHT_ONE))));
     const bit = this.coder.mixed(4096 - one, value);
@@ -102,6 +114,7 @@ export class Mixer {
       const step = (stretched[i]! * error + 0x8000) >> 16;
       weights[a + i] = weights[a + i]! + step;
       weights[b + i] = weights[b + i]! + step;
+      if (setC !== NO_SET) weights[c + i] = weights[c + i]! + step;
       if (i >= counted || states[i] === SILENT) continue;
       const state = states[i]!;
       const entry = maps[state]!;

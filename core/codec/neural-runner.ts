@@ -20,7 +20,7 @@ import { MIXED_MODELS_BYTES } from './neural-sizes.js';
 import { type CodedOp, OpModels } from './op-models.js';
 import type { ByteSink } from './op-runner.js';
 import { Priors } from './priors.js';
-import { type RangeDecoder, SingleRateDecoder, TwoRateDecoder } from './range-decoder.js';
+import { CountedDecoder, type RangeDecoder, SingleRateDecoder } from './range-decoder.js';
 import type { readTransposed, Transposed, transposedSpan } from './transposed-read.js';
 import type { WideModel } from './wide-model.js';
 
@@ -79,7 +79,12 @@ export class NeuralRunner {
   private readonly io: Uint8Array;
   private readonly history: Uint8Array;
   /** What the byte model sees of a segment. */
-  private readonly text: { dictionary: Uint8Array; dictionaryOffset: number; readonly history: Uint8Array };
+  private readonly text: {
+    dictionary: Uint8Array;
+    dictionaryOffset: number;
+    readonly history: Uint8Array;
+    targetBytes: number;
+  };
   private readonly coder: RangeDecoder;
   private readonly ops: OpModels;
   private readonly elements: ElementModels;
@@ -95,6 +100,7 @@ export class NeuralRunner {
     columns: 1,
     column: 0,
     stride: 0,
+    learns: 0,
     sparse: 0,
   };
   private readonly cast = new CastOp();
@@ -113,12 +119,12 @@ export class NeuralRunner {
     this.sink = sink;
     this.io = io;
     this.history = history;
-    this.text = { dictionary: history.subarray(0, 0), dictionaryOffset: 0, history };
+    this.text = { dictionary: history.subarray(0, 0), dictionaryOffset: 0, history, targetBytes: 0 };
     invariant(contexts.byteOffset % 4 === 0, 'contexts begin at a multiple of 4');
     const layout = CONTEXT_LAYOUTS[mixedModels === null ? 0 : 1]!;
-    const state = new Uint16Array(contexts.buffer, contexts.byteOffset, (layout.twoRates ? 2 : 1) * layout.contexts);
-    this.coder = layout.twoRates
-      ? new TwoRateDecoder(state)
+    const state = new Uint16Array(contexts.buffer, contexts.byteOffset, (layout.counted ? 2 : 1) * layout.contexts);
+    this.coder = layout.counted
+      ? new CountedDecoder(state)
       : new SingleRateDecoder(state, new Priors(DEFAULT_PRIORS, priors));
     this.ops = new OpModels(this.coder, layout);
     const mixedOffset = contexts.byteOffset + layout.bytes;
@@ -150,6 +156,7 @@ export class NeuralRunner {
     this.elements.begin();
     this.text.dictionary = segment.dictionary;
     this.text.dictionaryOffset = segment.dictionaryOffset;
+    this.text.targetBytes = segment.targetBytes;
     this.bytes?.begin(this.text);
   }
 
@@ -238,6 +245,7 @@ export class NeuralRunner {
     const inside = this.opSource >= 0 && reach <= this.source.size - this.opSource;
     if (op.kind !== OP_LITERAL && !inside)
       throw this.bad(`a range inside the source's ${this.source.size} bytes`, `${this.opSource}+${reach}`);
+    if (op.learns === 1) this.bytes?.learn(this.opSource, op.length);
     this.cursor = this.opSource + sourceBytes;
   }
 

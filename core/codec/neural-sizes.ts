@@ -3,22 +3,27 @@
 import { FRACTIONS } from './rescale.js';
 
 /** Slots of context histories, as a power of two. */
-export const TABLE_BITS = 19;
+export const TABLE_BITS = 22;
 /** Slots of places that matches are looked for in, as a power of two. */
-export const PLACE_BITS = 18;
-/** Predictions that are mixed: hashed contexts, the match, the word. */
-export const ORDERS = 8;
-export const INPUTS = ORDERS + 2;
+export const PLACE_BITS = 20;
+/** Predictions that are mixed: hashed contexts, the match, guessed words, the source's byte under this one. */
+export const ORDERS = 9;
+export const WORD_GUESSES = 2;
+export const INPUTS = ORDERS + 1 + WORD_GUESSES + 1;
 /** Histories of a context: up to six bits behind a leading one. */
 export const HISTORIES = 128;
-/** Sets of mixing weights: by the bits of the byte so far, and by how sure the match is. */
+/** Sets of mixing weights: by the bits of the byte so far, by how sure the match is, by how sure the byte under (the first: none). */
 export const NODE_SETS = 256;
 export const MATCH_SETS = 33;
-export const WORD_LEVELS = 17;
+/** What is known of the byte under, and how much of it agreed. */
+export const POINTER_CONTEXTS = 64;
+export const POINTER_LEVELS = 3 * POINTER_CONTEXTS;
+export const WORD_LEVELS = 16;
 export const MATCH_MAPS = ORDERS * HISTORIES;
 export const WORD_MAPS = MATCH_MAPS + 2 * MATCH_SETS;
-export const MAPS = WORD_MAPS + 2 * WORD_LEVELS;
-export const WEIGHTS = INPUTS * (NODE_SETS + MATCH_SETS);
+export const POINTER_MAPS = WORD_MAPS + 2 * WORD_GUESSES * WORD_LEVELS;
+export const MAPS = POINTER_MAPS + 2 * POINTER_LEVELS;
+export const WEIGHTS = INPUTS * (NODE_SETS + MATCH_SETS + 1 + POINTER_CONTEXTS);
 
 /** Bytes of the byte model's state: histories, places of matches, probabilities, weights. */
 export const BYTE_MODEL_BYTES = 2 * (1 << TABLE_BITS) + 4 * ((1 << PLACE_BITS) + MAPS + WEIGHTS);

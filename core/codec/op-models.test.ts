@@ -26,6 +26,7 @@ const NO_OP: CodedOp = {
   columns: 1,
   column: 0,
   stride: 0,
+  learns: 0,
   sparse: 0,
 };
 
@@ -91,6 +92,7 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       columns: anyNumber.map((value) => 1 + Math.min(value, MOST - 1)),
       column: anyNumber,
       stride: anyNumber,
+      learns: fc.nat(1),
       sparse: fc.nat(1),
     })
     .map((op) => ({
@@ -98,6 +100,7 @@ const anyOp = (layout: ContextLayout): fc.Arbitrary<CodedOp> =>
       ...(op.kind === COPY ? { type: 0 } : {}),
       ...(op.kind === LITERAL ? { shift: 0 } : {}),
       ...(op.kind === DELTA ? {} : { sparse: 0 }),
+      ...(op.kind === LITERAL && op.type === 0 && layout.opLearns >= 0 ? {} : { learns: 0 }),
       ...(ofOneType(op) && hasColumns(layout) ? {} : { columns: 1, column: 0 }),
       ...(op.kind === DELTA && hasColumns(layout) ? {} : { stride: 0 }),
       ...(op.kind === CAST ? {} : { castTypes: 0 }),

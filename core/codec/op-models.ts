@@ -35,6 +35,8 @@ export interface CodedOp extends Mutable<CastParameters> {
   column: number;
   /** DELTA, of class 1: elements in a row of the source where that is transposed, else 0. */
   stride: number;
+  /** LITERAL of bytes in class 1: 1 where the byte model learns the source's bytes under them first. */
+  learns: number;
   /** DELTA: 1 where unchanged blocks are flagged. */
   sparse: number;
 }
@@ -71,6 +73,8 @@ export class OpModels {
     else if (coder.bit(layout.opShifted + op.kind, op.shift === 0 ? 0 : 1) === 1)
       op.shift = this.shift(op.shift, ahead);
     else op.shift = 0;
+    const mayLearn = op.kind === OP_LITERAL && op.type === ELEMENT_BYTE && layout.opLearns >= 0;
+    op.learns = mayLearn ? coder.bit(layout.opLearns, op.learns) : 0;
     op.columns = 1;
     op.column = 0;
     op.stride = 0;

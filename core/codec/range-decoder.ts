@@ -7,7 +7,7 @@
  * garbage, which the target's hash refuses.
  */
 
-import { type BitCoder, EVEN, QUICK_SHIFT, SLOW_SHIFT } from './bit-coder.js';
+import { type BitCoder, COUNT_LIMIT, COUNT_RATES, EVEN } from './bit-coder.js';
 import { grown, LEAST, MOST } from './context-state.js';
 import type { Priors } from './priors.js';
 
@@ -85,38 +85,38 @@ export abstract class RangeDecoder implements BitCoder {
   }
 }
 
-/** Gateways: two probabilities a context, which start even. */
-export class TwoRateDecoder extends RangeDecoder {
+/** Gateways: a probability a context, which starts even, and how many bits it has seen. */
+export class CountedDecoder extends RangeDecoder {
   /** That the bit is 0, in 1/65536, by context. */
-  private readonly quick: Uint16Array;
-  private readonly slow: Uint16Array;
+  private readonly zeros: Uint16Array;
+  private readonly counts: Uint16Array;
 
   /** @param state two entries a context */
   constructor(state: Uint16Array) {
     super();
-    this.quick = state.subarray(0, state.length >> 1);
-    this.slow = state.subarray(state.length >> 1);
+    this.zeros = state.subarray(0, state.length >> 1);
+    this.counts = state.subarray(state.length >> 1);
   }
 
   protected override startContexts(): void {
-    this.quick.fill(EVEN);
-    this.slow.fill(EVEN);
+    this.zeros.fill(EVEN);
+    this.counts.fill(0);
   }
 
   override bit(context: number): number {
-    const quick = this.quick[context]!;
-    const slow = this.slow[context]!;
-    const bound = (this.range >>> 12) * ((quick + slow) >>> 5);
+    const zero = this.zeros[context]!;
+    const count = this.counts[context]!;
+    const rate = COUNT_RATES[count]!;
+    if (count < COUNT_LIMIT) this.counts[context] = count + 1;
+    const bound = (this.range >>> 12) * (zero >>> 4);
     let bit = 0;
     if (this.code < bound) {
       this.range = bound;
-      this.quick[context] = quick + ((65536 - quick) >>> QUICK_SHIFT);
-      this.slow[context] = slow + ((65536 - slow) >>> SLOW_SHIFT);
+      this.zeros[context] = zero + (((65536 - zero) * rate) >>> 16);
     } else {
       this.code -= bound;
       this.range -= bound;
-      this.quick[context] = quick - (quick >>> QUICK_SHIFT);
-      this.slow[context] = slow - (slow >>> SLOW_SHIFT);
+      this.zeros[context] = zero - ((zero * rate) >>> 16);
       bit = 1;
     }
     if (this.range < TOP) this.renormalise();

@@ -4,18 +4,16 @@
  */
 
 import { CONTEXT_LAYOUTS } from '../codec/context-layout.js';
-import { ELEMENT_BYTE } from '../codec/elements.js';
 import { MAX_NEURAL_SCALES, NEURAL_CONTEXT_BYTES } from '../codec/neural-runner.js';
 import { MallornError } from '../errors.js';
 import type { ModelLayout, Tensor } from '../formats/model.js';
-import { PROFILES, type Profile } from '../limits.js';
+import { PROFILES, type Profile, STANDALONE_SEGMENT_BYTES } from '../limits.js';
 import {
   FLAG_DICTIONARY,
   FLAG_TO_GRID,
   FLAG_WHOLE_SOURCE,
   mostDictionaryBytes,
   OP_COPY,
-  OP_LITERAL,
   SEGMENT_NEURAL,
   SEGMENT_STORED,
   SEGMENT_ZSTD,
@@ -27,7 +25,7 @@ import { ByteBuilder } from './byte-builder.js';
 import { ByteMatcher } from './match-bytes.js';
 import type { TensorPart } from './match-slices.js';
 import { NeuralEncoder } from './neural-encoder.js';
-import { mergePieces, type Piece, PlainEncoder, type ReadSource } from './pieces.js';
+import { byteLiterals, mergePieces, type Piece, PlainEncoder, type ReadSource } from './pieces.js';
 import { type Segment, SegmentPlanner } from './plan-segment.js';
 import { SourceIndex } from './source-index.js';
 import { SourceReader } from './source-reader.js';
@@ -74,6 +72,7 @@ export interface InPlaceUnits {
 
 /** What the header has to declare about the body. */
 export interface EncodedBody {
+  readonly segmentBytes: number;
   /** 1 where neural segments need the byte model; see PatchHeader. */
   readonly decodeClass: number;
   readonly unitBytes: number;
@@ -105,6 +104,8 @@ const LARGE_DICTIONARY_BYTES = 1 << 20;
 
 /** Neural coding is slow: only plans that zstd makes no larger than this, against its best, are tried with it. */
 const WORTH_A_TRY = 1.25;
+/** And of small containers, where it learns the source first, all that are no longer than this. */
+const WORTH_A_TRY_BYTES = 2048;
 
 /** Bytes that the byte model codes in a tenth of a second, and how many times as many are worth it. */
 const FEW_LITERAL_BYTES = 128 << 10;
@@ -171,6 +172,7 @@ class BodyEncoder {
   private plainBytes = 0;
   private dictionaryBytes = 0;
   private readonly unitBytes: number;
+  private readonly segmentBytes: number;
   private readonly writer: BodyWriter;
 
   /** @param trainer is told what the contexts see */
@@ -185,6 +187,8 @@ class BodyEncoder {
     const { spool, target, inPlace = null } = options;
     this.writer = new BodyWriter({ spool, targetSize: target.size, inPlace });
     this.unitBytes = inPlace?.unitBytes ?? 0;
+    const hasHistoryOnly = this.decodeClass === 1 && source === null && inPlace === null;
+    this.segmentBytes = hasHistoryOnly ? STANDALONE_SEGMENT_BYTES : PROFILES[options.profile].segmentBytes;
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
       tensors: targetLayout.tensors.map((tensor, i) => parts[i] ?? [{ tensor, base: bases[i] ?? null }]),
@@ -200,8 +204,8 @@ class BodyEncoder {
 
   /** @param stride every how manieth segment is encoded: 1 for all */
   run(stride: number): EncodedBody {
-    const { target, profile, onProgress } = this.options;
-    const { segmentBytes } = PROFILES[profile];
+    const { target, onProgress } = this.options;
+    const { segmentBytes } = this;
     const buffer = new Uint8Array(Math.min(segmentBytes, target.size));
     for (let start = 0; start < target.size; start += stride * segmentBytes) {
       const bytes = buffer.subarray(0, Math.min(segmentBytes, target.size - start));
@@ -215,9 +219,9 @@ class BodyEncoder {
   }
 
   private declared(): Omit<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
-    const { packedBytes, plainBytes, dictionaryBytes, decodeClass, unitBytes, priors } = this;
+    const { segmentBytes, packedBytes, plainBytes, dictionaryBytes, decodeClass, unitBytes, priors } = this;
     const contextBytes = this.neural === null ? 0 : NEURAL_CONTEXT_BYTES[decodeClass]!;
-    return { packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes, unitBytes, priors };
+    return { segmentBytes, packedBytes, plainBytes, dictionaryBytes, decodeClass, contextBytes, unitBytes, priors };
   }
 
   private tensorCounts(): Pick<EncodedBody, 'tensorsModified' | 'tensorsUnchanged'> {
@@ -368,21 +372,30 @@ class BodyEncoder {
 
 /** Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do. */
 function promisingPlans(plans: readonly (readonly Piece[])[], costs: readonly number[]): (readonly Piece[])[] {
-  const near = plans.filter((_, i) => costs[i]! <= WORTH_A_TRY * Math.min(...costs));
+  const most = WORTH_A_TRY * Math.min(...costs) + WORTH_A_TRY_BYTES;
+  const near = plans.filter((plan, i) => costs[i]! <= most && !isRepeat(plan, plans.slice(0, i)));
   const literalBytes = near.map(byteLiterals);
-  const most = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
-  return near.filter((_, i) => literalBytes[i]! <= most);
+  const mostLiteral = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
+  return near.filter((_, i) => literalBytes[i]! <= mostLiteral);
 }
 
 function isTransposed(plan: readonly Piece[]): boolean {
   return plan.some(({ stride }) => stride !== undefined);
 }
 
-function byteLiterals(plan: readonly Piece[]): number {
-  return plan.reduce(
-    (sum, { kind, type, length }) => sum + (kind === OP_LITERAL && type === ELEMENT_BYTE ? length : 0),
-    0,
-  );
+/** Of plans that come to the same ops the first. */
+function isRepeat(plan: readonly Piece[], before: readonly (readonly Piece[])[]): boolean {
+  const merged = mergePieces(plan, true);
+  return before.some((other) => {
+    const pieces = mergePieces(other, true);
+    return pieces.length === merged.length && pieces.every((piece, i) => isSame(piece, merged[i]!));
+  });
+}
+
+function isSame(a: Piece, b: Piece): boolean {
+  const { kind, type, length, source, cast, columns, column, stride } = a;
+  const isAlike = kind === b.kind && type === b.type && length === b.length && source === b.source;
+  return isAlike && cast === b.cast && columns === b.columns && column === b.column && stride === b.stride;
 }
 
 function createMatcher(source: ByteSource): ByteMatcher {

@@ -52,14 +52,14 @@ function model(dtype: DType, data: Uint8Array, shape: readonly number[], scales:
   return { bytes, layout: { format: 'Binary', tensors: [tensor], warning: null } };
 }
 
-/** Encodes, applies as a device of the patch's class, and gives the patch's size. */
-function roundTrip(source: Model, target: Model, profile: Profile): number {
+/** Encodes, applies as a device of the patch's class, and gives the patch's size; stand-alone without a source. */
+function roundTrip(source: Model | null, target: Model, profile: Profile): number {
   const spool = new GrowingSpool();
   const body = encodeBody({
-    source: new MemorySource(source.bytes),
+    source: source === null ? null : new MemorySource(source.bytes),
     target: new MemorySource(target.bytes),
     targetLayout: target.layout,
-    bases: source.layout.tensors,
+    bases: source?.layout.tensors ?? [],
     profile,
     level: 3,
     neural: true,
@@ -67,7 +67,7 @@ function roundTrip(source: Model, target: Model, profile: Profile): number {
     spool,
   });
   const parts: Uint8Array[] = [];
-  const { frameBytes, segmentBytes } = PROFILES[profile];
+  const { frameBytes } = PROFILES[profile];
   writePatch({
     header: {
       ...body,
@@ -75,12 +75,11 @@ function roundTrip(source: Model, target: Model, profile: Profile): number {
       codec: 'neural',
       level: 3,
       profile,
-      standalone: false,
+      standalone: source === null,
       frameBytes,
-      segmentBytes,
-      sourceSize: source.bytes.length,
+      sourceSize: source?.bytes.length ?? 0,
       targetSize: target.bytes.length,
-      sourceHash: sha256(source.bytes),
+      sourceHash: source === null ? new Uint8Array(32) : sha256(source.bytes),
       targetHash: sha256(target.bytes),
       versionCounter: 0,
       minimumCounter: 0,
@@ -96,7 +95,10 @@ function roundTrip(source: Model, target: Model, profile: Profile): number {
   const probe = new Probe();
   const ports = profile === 'mcu' ? { decompressor: null } : { mixedModels: createMixedModels };
   const patch = new Uint8Array(Buffer.concat(parts));
-  assert.deepEqual(applied(patch, probe.options({ source: source.bytes }, ports), probe.target), target.bytes);
+  assert.deepEqual(
+    applied(patch, probe.options(source === null ? {} : { source: source.bytes }, ports), probe.target),
+    target.bytes,
+  );
   return patch.length;
 }
 
@@ -139,3 +141,14 @@ for (const profile of ['mcu', 'gateway'] as const) {
     }
   });
 }
+
+test('a stand-alone patch sees what lies more than a segment of the profile before', () => {
+  const { segmentBytes } = PROFILES.gateway;
+  const text = Uint8Array.from(noise(30_000, 3), (byte) => 97 + (byte % 13));
+  const bytes = new Uint8Array(segmentBytes + 40_000);
+  bytes.set(text);
+  bytes.set(text, segmentBytes + 5000);
+  const target = { bytes, layout: { format: 'Binary', tensors: [], warning: null } } as const;
+  const once = { ...target, bytes: bytes.slice(0, segmentBytes) };
+  assert.ok(roundTrip(null, target, 'gateway') < roundTrip(null, once, 'gateway') + 2000);
+});

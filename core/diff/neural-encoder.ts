@@ -13,12 +13,15 @@ import { Priors } from '../codec/priors.js';
 import { invariant } from '../errors.js';
 import { OP_COPY, OP_LITERAL } from '../patch/segment.js';
 import { castTypesOf, codeBlocks, isRequantised, type Predicted, perScaleOf, predictCast } from './cast-residual.js';
-import { type Piece, type ReadSource, readBase, sourceBytesOf } from './pieces.js';
+import { byteLiterals, type Piece, type ReadSource, readBase, sourceBytesOf } from './pieces.js';
 import { RangeEncoder } from './range-encoder.js';
 import { TracedEncoder } from './traced-encoder.js';
 
 /** Gaps between changed elements are coded where at most one element in so many changed. */
 const SPARSE_SHARE = 32;
+
+/** With so few bytes in literals the model learns the source's first: it takes as long again, a tenth of a second. */
+const LEARNT_BYTES = 128 << 10;
 
 export interface NeuralDictionary {
   readonly bytes: Uint8Array;
@@ -40,8 +43,8 @@ export class NeuralEncoder {
     const layout = CONTEXT_LAYOUTS[decodeClass]!;
     const memory = new ArrayBuffer(NEURAL_CONTEXT_BYTES[decodeClass]!);
     this.coder = new (traced ? TracedEncoder : RangeEncoder)(
-      new Uint16Array(memory, 0, (layout.twoRates ? 2 : 1) * layout.contexts),
-      layout.twoRates ? null : new Priors(DEFAULT_PRIORS, priors),
+      new Uint16Array(memory, 0, (layout.counted ? 2 : 1) * layout.contexts),
+      layout.counted ? null : new Priors(DEFAULT_PRIORS, priors),
     );
     this.ops = new OpModels(this.coder, layout);
     const mixed = decodeClass === 0 ? null : createMixedModels(this.coder, memory, layout.bytes);
@@ -66,34 +69,50 @@ export class NeuralEncoder {
     this.coder.begin();
     this.ops.begin();
     this.elements.begin();
-    this.bytes?.begin({ dictionary: dictionary.bytes, dictionaryOffset: dictionary.offset, history: target });
+    this.bytes?.begin({
+      dictionary: dictionary.bytes,
+      dictionaryOffset: dictionary.offset,
+      history: target,
+      targetBytes: target.length,
+    });
+    const learns = byteLiterals(pieces) <= LEARNT_BYTES && dictionary.bytes.length > 0;
     let cursor = targetOffset;
     let at = 0;
     for (const piece of pieces) {
       const bytes = target.subarray(at, at + piece.length);
       const predicted = predict(piece, readSource);
       const op = codedOp(piece, cursor);
+      if (learns && piece.kind === OP_LITERAL && piece.type === ELEMENT_BYTE) op.learns = 1;
       if (predicted !== null) op.sparse = isSparse(piece.type, predicted.bytes, bytes) ? 1 : 0;
       this.ops.op(op, cursor - targetOffset - at);
       this.elements.beginOp(op.columns, op.column, op.sparse === 1, perScaleOf(piece.cast));
       if (piece.cast?.scales) this.elements.literal(ELEMENT_FLOAT32, piece.cast.scales.bytes, 0, 0);
       if (piece.cast !== undefined && isRequantised(piece.cast))
         codeBlocks(piece, piece.cast, readSource(piece.source, sourceBytesOf(piece)), bytes, this.elements);
-      else this.piece(piece, target, predicted, at, cursor + op.shift);
+      else this.piece(piece, target, predicted, at, cursor + op.shift, op.learns === 1);
       cursor += op.shift + sourceBytesOf(piece);
       at += piece.length;
     }
     return this.coder.finish();
   }
 
-  private piece(piece: Piece, segment: Uint8Array, predicted: Predicted | null, at: number, source: number): void {
+  private piece(
+    piece: Piece,
+    segment: Uint8Array,
+    predicted: Predicted | null,
+    at: number,
+    source: number,
+    learns: boolean,
+  ): void {
     if (piece.kind === OP_COPY) return;
     const target = segment.subarray(at, at + piece.length);
     if (predicted !== null && predicted.fractions !== null)
       this.elements.rescaled(piece.type, predicted.bytes, predicted.fractions, target);
     else if (predicted !== null) this.elements.delta(piece.type, predicted.bytes, target);
-    else if (piece.type === ELEMENT_BYTE && this.bytes !== null) this.bytes.code(at, piece.length, source);
-    else this.elements.literal(piece.type, target, at, at === 0 ? 0 : segment[at - 1]!);
+    else if (piece.type === ELEMENT_BYTE && this.bytes !== null) {
+      if (learns) this.bytes.learn(source, piece.length);
+      this.bytes.code(at, piece.length, source);
+    } else this.elements.literal(piece.type, target, at, at === 0 ? 0 : segment[at - 1]!);
   }
 }
 
@@ -129,6 +148,7 @@ function codedOp(piece: Piece, cursor: number): CodedOp {
     columns: piece.columns ?? 1,
     column: piece.column ?? 0,
     stride: piece.stride ?? 0,
+    learns: 0,
     sparse: 0,
   };
 }

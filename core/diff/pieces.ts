@@ -98,6 +98,14 @@ function canMerge(last: Piece, piece: Piece, keepTensors: boolean): boolean {
   return piece.kind === OP_LITERAL || last.source + last.length === piece.source;
 }
 
+/** Bytes of a plan that the byte model codes, a megabyte a second. */
+export function byteLiterals(plan: readonly Piece[]): number {
+  return plan.reduce(
+    (sum, { kind, type, length }) => sum + (kind === OP_LITERAL && type === ELEMENT_BYTE ? length : 0),
+    0,
+  );
+}
+
 /** Encodes plans one after another into the same memory. */
 export class PlainEncoder {
   private readonly ops = new ByteBuilder();

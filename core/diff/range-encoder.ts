@@ -1,6 +1,6 @@
 /** The other half of core/codec/range-decoder.ts: same probabilities, same 30-bit range, carries resolved before bytes leave. */
 
-import { type BitCoder, EVEN, QUICK_SHIFT, SLOW_SHIFT } from '../codec/bit-coder.js';
+import { type BitCoder, COUNT_LIMIT, COUNT_RATES, EVEN } from '../codec/bit-coder.js';
 import { grown, settled } from '../codec/context-state.js';
 import type { Priors } from '../codec/priors.js';
 import { ByteBuilder } from './byte-builder.js';
@@ -10,8 +10,10 @@ const CARRY = 1 << 30;
 
 export class RangeEncoder implements BitCoder {
   readonly encodes = true;
-  private readonly quick: Uint16Array;
-  private readonly slow: Uint16Array;
+  /** By context; that the bit is 0 in class 1. */
+  private readonly state: Uint16Array;
+  /** Class 1: bits seen, by context. */
+  private readonly counts: Uint16Array;
   private readonly priors: Priors | null;
   private readonly out = new ByteBuilder(1024);
   private low = 0;
@@ -24,15 +26,15 @@ export class RangeEncoder implements BitCoder {
   /** As RangeDecoder's. */
   constructor(state: Uint16Array, priors: Priors | null) {
     this.priors = priors;
-    this.quick = priors === null ? state.subarray(0, state.length >> 1) : state;
-    this.slow = priors === null ? state.subarray(state.length >> 1) : state;
+    this.state = priors === null ? state.subarray(0, state.length >> 1) : state;
+    this.counts = priors === null ? state.subarray(state.length >> 1) : state;
   }
 
   begin(): void {
     if (this.priors === null) {
-      this.quick.fill(EVEN);
-      this.slow.fill(EVEN);
-    } else this.priors.fill(this.quick);
+      this.state.fill(EVEN);
+      this.counts.fill(0);
+    } else this.priors.fill(this.state);
     this.out.clear();
     this.low = 0;
     this.range = 0x3fffffff;
@@ -43,23 +45,19 @@ export class RangeEncoder implements BitCoder {
 
   bit(context: number, bit: number): number {
     if (this.priors !== null) return this.singleBit(this.priors.shift, context, bit);
-    const quick = this.quick[context]!;
-    const slow = this.slow[context]!;
-    this.split((this.range >>> 12) * ((quick + slow) >>> 5), bit);
-    if (bit === 0) {
-      this.quick[context] = quick + ((65536 - quick) >>> QUICK_SHIFT);
-      this.slow[context] = slow + ((65536 - slow) >>> SLOW_SHIFT);
-    } else {
-      this.quick[context] = quick - (quick >>> QUICK_SHIFT);
-      this.slow[context] = slow - (slow >>> SLOW_SHIFT);
-    }
+    const zero = this.state[context]!;
+    const count = this.counts[context]!;
+    const rate = COUNT_RATES[count]!;
+    if (count < COUNT_LIMIT) this.counts[context] = count + 1;
+    this.split((this.range >>> 12) * (zero >>> 4), bit);
+    this.state[context] = bit === 0 ? zero + (((65536 - zero) * rate) >>> 16) : zero - ((zero * rate) >>> 16);
     return bit;
   }
 
   private singleBit(shift: number, context: number, bit: number): number {
-    const p = this.quick[context]!;
+    const p = this.state[context]!;
     this.split((this.range >>> 12) * (p >>> 4), bit);
-    this.quick[context] = (p & 1) === 1 ? grown(p, bit) : settled(p, bit, shift);
+    this.state[context] = (p & 1) === 1 ? grown(p, bit) : settled(p, bit, shift);
     return bit;
   }
 

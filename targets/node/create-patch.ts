@@ -85,7 +85,6 @@ function encode(args: Opened, output: TempOutput, task: Task): CreateResult {
         codec: args.neural === true ? 'neural' : 'zstd',
         standalone: source === null,
         frameBytes: PROFILES[profile].frameBytes,
-        segmentBytes: PROFILES[profile].segmentBytes,
         sourceSize: source?.size ?? 0,
         targetSize: target.size,
         sourceHash,
