@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MAX_DESIRED_BYTES, parseDesired } from './desired.js';
+import { parseDesired } from './desired.js';
+import { MAX_DESIRED_BYTES } from './limits.js';
 
 const HEX = 'ab'.repeat(32);
 const PATCH = { baseSha256: HEX, profile: 'gateway', url: 'https://models.example/p', size: 10 };

@@ -6,12 +6,7 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_TRUST_BYTES } from '../core/limits.js';
-
-export const MAX_DESIRED_BYTES = 128 * 1024;
-const MAX_PATCHES = 256;
-const MAX_URL_LENGTH = 2048;
-/** Rotations a device may have missed. */
-const MAX_TRUST_CHAIN = 16;
+import { MAX_DESIRED_BYTES, MAX_DESIRED_PATCHES, MAX_TRUST_CHAIN, MAX_URL_LENGTH } from './limits.js';
 
 const sha256Hex = z
   .string()
@@ -34,7 +29,9 @@ export const desiredSchema = z.object({
   model: name(128),
   version: name(128),
   targetSha256: sha256Hex,
-  patches: z.array(z.object({ baseSha256: sha256Hex, profile: name(32), url, size: fileSize })).max(MAX_PATCHES),
+  patches: z
+    .array(z.object({ baseSha256: sha256Hex, profile: name(32), url, size: fileSize }))
+    .max(MAX_DESIRED_PATCHES),
   /** A stand-alone signed patch: the whole model through the same path. */
   fullImage: z.object({ url, size: fileSize }).nullable().optional(),
   /** Trust files, oldest first, for devices that know older ones. Nothing but their signatures makes them count. */

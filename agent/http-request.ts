@@ -3,6 +3,7 @@
  * out is either a body whose place in the file is certain, or a typed failure. Nothing here retries.
  */
 import { type Failure, permanent, retryable } from './failure.js';
+import { MAX_REDIRECTS } from './limits.js';
 import { checkUrl, type UrlPolicy } from './url-policy.js';
 
 export interface RequestOptions {
@@ -31,7 +32,6 @@ export interface OpenBody {
 
 export type OpenResult = OpenBody | { readonly kind: 'failed'; readonly failure: Failure };
 
-const MAX_REDIRECTS = 3;
 const REDIRECTS = [301, 302, 303, 307, 308];
 
 /** @throws what fetch throws: network errors and the signal's reason. */

@@ -5,7 +5,7 @@
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { accessOptions, type BrokerAccess } from './broker-access.js';
-import { MAX_DESIRED_BYTES } from './desired.js';
+import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';

@@ -13,11 +13,10 @@ import { acceptTrust, readPinnedTrust, usableKeys } from '../core/trust/accept-t
 import type { Moment, Trust } from '../core/trust/trust-file.js';
 import { trustTextSchema } from './desired.js';
 import { JsonFile } from './json-file.js';
+import { MAX_KEPT_TRUST } from './limits.js';
 import type { Log } from './log.js';
 
-/** Rotations since the pinned file; after that a device needs a new one. */
-const MAX_KEPT = 256;
-const storedSchema = z.strictObject({ format: z.literal(1), chain: z.array(trustTextSchema).max(MAX_KEPT) });
+const storedSchema = z.strictObject({ format: z.literal(1), chain: z.array(trustTextSchema).max(MAX_KEPT_TRUST) });
 
 /** 32 bytes each. */
 export interface TrustedKeys {
@@ -99,8 +98,8 @@ export class TrustStore implements KeySource {
     const before = this.chain.length;
     for (const text of chain) {
       if (this.isKnown(text)) continue;
-      if (this.chain.length === MAX_KEPT) {
-        this.options.log('error', 'no more trust files: a newer one must be pinned', { kept: MAX_KEPT });
+      if (this.chain.length === MAX_KEPT_TRUST) {
+        this.options.log('error', 'no more trust files: a newer one must be pinned', { kept: MAX_KEPT_TRUST });
         break;
       }
       const refused = this.take(text);

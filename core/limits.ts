@@ -1,5 +1,6 @@
 /**
- * Every limit that judges a length from outside, in one file, so that a reviewer can see what a hostile patch may ask for.
+ * Every limit that judges a length from outside, in one file, so that a reviewer can see what hostile patches, models and trust
+ * files may ask for. What the network may ask of the agent: agent/limits.ts.
  * Values in bytes unless the name says otherwise.
  */
 
@@ -56,3 +57,35 @@ export const MAX_REVOKED_KEYS = 128;
 /** Roots of two versions sign a rotation. Each costs one verification at most. */
 export const MAX_TRUST_SIGNATURES = 32;
 export const MAX_TRUST_VERSION = 2 ** 32 - 1;
+
+/**
+ * Of model files, which the creator of a patch reads and anybody may have written: an order of magnitude above the largest
+ * published ones. A reader that meets more refuses the file, which is then taken as plain bytes.
+ */
+export const MODEL_LIMITS = {
+  tensors: 1 << 18,
+  rank: 64,
+  nameBytes: 1 << 14,
+  scales: 1 << 22,
+  /** Read in all, tensors' data aside. */
+  metadataBytes: 64 << 20,
+  tfliteSubgraphs: 1 << 14,
+  tfliteBuffers: 1 << 20,
+  /** ggml has 4; the specification lets it grow. */
+  ggufRank: 8,
+  /** The specification lets arrays nest; no writer does. */
+  ggufArrayDepth: 8,
+  /** A tokenizer of 250,000 tokens with merges takes about ten megabytes. */
+  ggufMetadataBytes: 128 << 20,
+  /** protobuf's own default. A graph inside a graph takes three levels: node, attribute, graph. */
+  onnxDepth: 100,
+  espdlNodes: 1 << 18,
+  espdlAttributes: 1 << 10,
+  /** The reference's own limit (MAX_HEADER_SIZE). */
+  safeTensorsHeaderBytes: 100_000_000,
+  jsonDepth: 32,
+  jsonTextBytes: 1 << 14,
+} as const;
+
+/** How deep a CBOR value may nest; SMP's own go three levels down. */
+export const MAX_CBOR_DEPTH = 8;

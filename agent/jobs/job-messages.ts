@@ -3,7 +3,7 @@
  * arrives is untrusted: it is bounded and checked here, and even then only the signed header of a patch authorises a write.
  */
 import * as z from 'zod';
-import { MAX_DESIRED_BYTES } from '../desired.js';
+import { MAX_DETAIL_LENGTH, MAX_DETAILS, MAX_JOB_MESSAGE_BYTES } from '../limits.js';
 
 export const TERMINAL_STATUSES = ['SUCCEEDED', 'FAILED', 'REJECTED', 'TIMED_OUT', 'CANCELED', 'REMOVED'] as const;
 /** What a device may say that an execution ended in. */
@@ -12,12 +12,6 @@ export const VERDICTS = ['SUCCEEDED', 'FAILED', 'REJECTED'] as const;
 export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
 export type JobStatus = 'QUEUED' | 'IN_PROGRESS' | TerminalStatus;
 export type VerdictStatus = (typeof VERDICTS)[number];
-
-/** Envelope and document together. */
-export const MAX_JOB_MESSAGE_BYTES = MAX_DESIRED_BYTES + 8192;
-const MAX_DETAILS = 10;
-/** AWS takes 1,024 characters a value. */
-export const MAX_DETAIL_LENGTH = 1024;
 
 export const jobId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -');
 const status = z.enum(['QUEUED', 'IN_PROGRESS', ...TERMINAL_STATUSES]);

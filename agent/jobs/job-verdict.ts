@@ -1,8 +1,8 @@
 /** What the agent's state says about the job it works on: null while it still works, a verdict once it is at rest. Pure. */
 import type { Failure } from '../failure.js';
+import { MAX_DETAIL_LENGTH } from '../limits.js';
 import type { State } from '../machine-types.js';
 import type { OpenJob, Verdict } from './job-machine.js';
-import { MAX_DETAIL_LENGTH } from './job-messages.js';
 
 /** Judged by the document or the signed header alone, before a byte was written: the device said no. */
 const REJECTIONS: ReadonlySet<string> = new Set([

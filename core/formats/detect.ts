@@ -5,12 +5,13 @@
 
 import { readU64, VarintReader } from '../bytes.js';
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { readEspdl } from './espdl.js';
 import { readGguf } from './gguf.js';
 import type { ModelFormat, ModelLayout } from './model.js';
 import { readOnnx } from './onnx.js';
-import { MAX_HEADER_BYTES, readSafeTensors } from './safetensors.js';
+import { readSafeTensors } from './safetensors.js';
 import { readTflite } from './tflite.js';
 
 /** Detection looks at this many bytes and at the file's size, nothing else. */
@@ -67,7 +68,7 @@ function hasAscii(bytes: Uint8Array, at: number, text: string): boolean {
 function looksLikeSafeTensors(head: Uint8Array, size: number): boolean {
   if (head.length < 10) return false;
   const headerBytes = readU64(head, 0);
-  const fits = headerBytes >= 2 && headerBytes <= Math.min(size - 8, MAX_HEADER_BYTES);
+  const fits = headerBytes >= 2 && headerBytes <= Math.min(size - 8, MODEL_LIMITS.safeTensorsHeaderBytes);
   return fits && hasAscii(head, 8, '{') && (hasAscii(head, 9, '"') || hasAscii(head, 9, '}'));
 }
 

@@ -6,6 +6,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { elementBytes, packedBytes } from './dtype.js';
 import { inFileOrder } from './file-order.js';
@@ -56,16 +57,17 @@ const HEADER_BYTES: Readonly<Record<string, number>> = { EDL1: 12, EDL2: 16 };
 /** raw_data is a vector of these; early exporters wrote it as one of bytes, under the same magic. */
 const RAW_UNIT_BYTES = 16;
 
-// Declared limits, an order of magnitude above what fits a microcontroller.
-const MAX_TENSORS = 1 << 18;
-const MAX_NODES = 1 << 18;
-const MAX_ATTRIBUTES = 1 << 10;
-const MAX_RANK = 64;
-const MAX_NAME_BYTES = 1 << 14;
+const {
+  tensors: MAX_TENSORS,
+  espdlNodes: MAX_NODES,
+  espdlAttributes: MAX_ATTRIBUTES,
+  rank: MAX_RANK,
+  nameBytes: MAX_NAME_BYTES,
+  scales: MAX_EXPONENTS,
+  metadataBytes: MAX_METADATA_BYTES,
+} = MODEL_LIMITS;
 /** Longer notes say something else. */
 const MAX_NOTE_BYTES = 64;
-const MAX_EXPONENTS = 1 << 22;
-const MAX_METADATA_BYTES = 64 << 20;
 /** Powers of two that are normal numbers in f32, the type the runtime computes scales in. */
 const MAX_EXPONENT = 126;
 

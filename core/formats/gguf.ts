@@ -7,6 +7,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { blockSize, packedBytes } from './dtype.js';
 import { inFileOrder } from './file-order.js';
@@ -19,15 +20,13 @@ const MAX_VERSION = 3;
 const ALIGNMENT_KEY = 'general.alignment';
 const DEFAULT_ALIGNMENT = 32;
 
-// Declared limits, an order of magnitude above the largest published models.
-const MAX_TENSORS = 1 << 18;
-/** ggml has 4; the specification lets it grow. */
-const MAX_RANK = 8;
-const MAX_NAME_BYTES = 1 << 14;
-/** The specification lets arrays nest; no writer does. */
-const MAX_ARRAY_DEPTH = 8;
-/** Read in all. A tokenizer of 250,000 tokens with merges takes about ten megabytes. */
-const MAX_METADATA_BYTES = 128 << 20;
+const {
+  tensors: MAX_TENSORS,
+  ggufRank: MAX_RANK,
+  nameBytes: MAX_NAME_BYTES,
+  ggufArrayDepth: MAX_ARRAY_DEPTH,
+  ggufMetadataBytes: MAX_METADATA_BYTES,
+} = MODEL_LIMITS;
 
 /** A tensor as the directory describes it. */
 interface TensorInfo {

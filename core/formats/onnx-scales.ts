@@ -4,6 +4,7 @@
  * found, so whatever does not fit is left out.
  */
 
+import { MODEL_LIMITS } from '../limits.js';
 import { packedBytes, sharedZeroPoint } from './dtype.js';
 import type { Tensor } from './model.js';
 import { type ProtoMessage, prefixedField, varintField } from './protobuf.js';
@@ -26,8 +27,7 @@ const OPERATORS: ReadonlyMap<string, Inputs> = new Map([
   ['QLinearMatMul', { weight: 3, scale: 4, axis: -1 }],
 ]);
 
-const MAX_NAME_BYTES = 1 << 14;
-const MAX_SCALES = 1 << 22;
+const { nameBytes: MAX_NAME_BYTES, scales: MAX_SCALES } = MODEL_LIMITS;
 
 interface Link {
   readonly scale: string;

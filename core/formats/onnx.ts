@@ -11,6 +11,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { elementBytes } from './dtype.js';
 import { inFileOrder } from './file-order.js';
@@ -74,15 +75,15 @@ const DATA_TYPES: readonly DType[] = [
   'i4',
 ];
 
-// Declared limits, an order of magnitude above the largest published models.
-const MAX_TENSORS = 1 << 18;
-const MAX_RANK = 64;
-const MAX_NAME_BYTES = 1 << 14;
 /** Zero points, which may lie in varint fields, are read up to this; other data there is long. */
 const MAX_FEW_BYTES = 64;
-const MAX_METADATA_BYTES = 64 << 20;
-/** protobuf's own default. A graph inside a graph takes three levels: node, attribute, graph. */
-const MAX_DEPTH = 100;
+const {
+  tensors: MAX_TENSORS,
+  rank: MAX_RANK,
+  nameBytes: MAX_NAME_BYTES,
+  metadataBytes: MAX_METADATA_BYTES,
+  onnxDepth: MAX_DEPTH,
+} = MODEL_LIMITS;
 
 /**
  * Tensors of all graphs that hold data, in file order. Throws ModelFormatError for a file that is no protobuf, cut short,

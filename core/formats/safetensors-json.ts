@@ -5,6 +5,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import { decodeUtf8 } from '../utf8.js';
 import type { WindowedSource } from './windowed-source.js';
 
@@ -18,8 +19,7 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-const MAX_DEPTH = 32;
-const MAX_TEXT_BYTES = 1 << 14;
+const { jsonDepth: MAX_DEPTH, jsonTextBytes: MAX_TEXT_BYTES } = MODEL_LIMITS;
 const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
   '\\': '\\',

@@ -5,6 +5,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { packedBytes } from './dtype.js';
 import { inFileOrder } from './file-order.js';
@@ -12,11 +13,7 @@ import type { DType, ModelLayout, Tensor } from './model.js';
 import { JsonCursor } from './safetensors-json.js';
 import { WindowedSource } from './windowed-source.js';
 
-/** The reference's own limit (MAX_HEADER_SIZE). */
-export const MAX_HEADER_BYTES = 100_000_000;
-// Declared limits, an order of magnitude above the largest published models.
-const MAX_TENSORS = 1 << 18;
-const MAX_RANK = 64;
+const { safeTensorsHeaderBytes: MAX_HEADER_BYTES, tensors: MAX_TENSORS, rank: MAX_RANK } = MODEL_LIMITS;
 
 const LENGTH_BYTES = 8;
 const METADATA_KEY = '__metadata__';

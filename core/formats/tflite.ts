@@ -4,6 +4,7 @@
  */
 
 import { ModelFormatError } from '../errors.js';
+import { MODEL_LIMITS } from '../limits.js';
 import type { ByteSource } from '../ports.js';
 import { elementBytes, packedBytes, sharedZeroPoint } from './dtype.js';
 import { Flatbuffer, type FlatTable, type FlatTables, type FlatVector } from './flatbuffer.js';
@@ -39,16 +40,17 @@ const TENSOR_TYPES: readonly DType[] = [
   'bf16',
 ];
 
-// Declared limits, an order of magnitude above the largest published models.
-const MAX_SUBGRAPHS = 1 << 14;
-const MAX_TENSORS = 1 << 18;
-const MAX_BUFFERS = 1 << 20;
-const MAX_RANK = 64;
-const MAX_NAME_BYTES = 1 << 14;
-const MAX_SCALES = 1 << 22;
+const {
+  tfliteSubgraphs: MAX_SUBGRAPHS,
+  tensors: MAX_TENSORS,
+  tfliteBuffers: MAX_BUFFERS,
+  rank: MAX_RANK,
+  nameBytes: MAX_NAME_BYTES,
+  scales: MAX_SCALES,
+  metadataBytes: MAX_METADATA_BYTES,
+} = MODEL_LIMITS;
 /** Fewer scales than this are not worth an op. */
 const MIN_VECTOR_SCALES = 4;
-const MAX_METADATA_BYTES = 64 << 20;
 
 interface Range {
   readonly offset: number;

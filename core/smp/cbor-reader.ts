@@ -3,7 +3,8 @@
  * values. Everything else is skipped, within bounds. Nothing is allocated.
  */
 
-const MAX_DEPTH = 8;
+import { MAX_CBOR_DEPTH } from '../limits.js';
+
 const BREAK = 0xff;
 const INDEFINITE = 31;
 
@@ -91,7 +92,7 @@ export class CborReader {
   }
 
   private skip(depth: number): boolean {
-    if (depth > MAX_DEPTH || !this.head()) return false;
+    if (depth > MAX_CBOR_DEPTH || !this.head()) return false;
     const { major, argument, indefinite } = this;
     if (indefinite) return major >= CBOR_BYTES && major <= MAP && this.skipUntilBreak(depth, major);
     if (major === CBOR_BYTES || major === CBOR_TEXT) {

@@ -1,0 +1,17 @@
+/** What anybody on the network may make this agent hold or do. Sizes of models and patches are the configuration's to limit. */
+
+/** Of the `desired` document, before it is parsed; the MQTT client drops larger packets. */
+export const MAX_DESIRED_BYTES = 128 * 1024;
+export const MAX_DESIRED_PATCHES = 256;
+export const MAX_URL_LENGTH = 2048;
+/** Trust files in one document: rotations a device may have missed. */
+export const MAX_TRUST_CHAIN = 16;
+/** Rotations since the pinned trust file; after that a device needs a newer one. */
+export const MAX_KEPT_TRUST = 256;
+export const MAX_REDIRECTS = 3;
+
+/** Of the job protocol's messages: envelope and document together. */
+export const MAX_JOB_MESSAGE_BYTES = MAX_DESIRED_BYTES + 8192;
+export const MAX_DETAILS = 10;
+/** AWS takes 1,024 characters a value. */
+export const MAX_DETAIL_LENGTH = 1024;
