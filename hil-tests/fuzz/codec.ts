@@ -26,6 +26,7 @@ const CLASS_SHARE = 8;
 
 export class CodecTarget implements FuzzTarget {
   readonly name = 'codec';
+  readonly share = 11;
   private readonly random = new Prng(1);
   private readonly source = Uint8Array.from({ length: SOURCE_BYTES }, (_, i) =>
     i < 1500 ? this.random.byte() : (i * 7) & 0xff,

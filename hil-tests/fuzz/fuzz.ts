@@ -2,16 +2,22 @@
 
 import { Prng } from '../../targets/sim/prng.js';
 import { mutated } from './mutate.js';
-import { type FuzzTarget, Hang } from './target.js';
+import { type FuzzTarget, Hang, type Outcome } from './target.js';
 
 /** Steps an input may take, whatever it is. */
 const BUDGET = 100_000;
+/** For loops that count no steps. Far beyond what an input takes on a machine that is busy with other things. */
+const MOST_MS = 10_000;
 const MOST_FAILURES_KEPT = 20;
+/** Of the mutations of a target that can repair, one in so many stays as it is. */
+const UNREPAIRED_SHARE = 4;
 
 export interface FuzzReport {
   readonly target: string;
   readonly seed: number;
   mutations: number;
+  /** Of these, how many had their hashes, checksums or signatures made right. */
+  repaired: number;
   taken: number;
   refused: number;
   crashes: number;
@@ -32,6 +38,7 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
     target: target.name,
     seed,
     mutations: 0,
+    repaired: 0,
     taken: 0,
     refused: 0,
     crashes: 0,
@@ -42,9 +49,13 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
   const seeds = target.seeds();
   for (let i = 0; i < count; i++) {
     // The seeds themselves first: a target that refuses those tests nothing.
-    const bytes = seeds[i] ?? mutated(seeds, random);
+    let bytes = seeds[i] ?? target.mutate?.(seeds, random) ?? mutated(seeds, random);
+    if (i >= seeds.length && target.repair !== undefined && random.below(UNREPAIRED_SHARE) > 0) {
+      bytes = target.repair(bytes);
+      report.repaired++;
+    }
     try {
-      report[target.run(bytes, BUDGET)]++;
+      report[timed(target, bytes)]++;
     } catch (error) {
       report[error instanceof Hang ? 'hangs' : 'crashes']++;
       if (report.failures.length < MOST_FAILURES_KEPT)
@@ -56,4 +67,12 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
     if (i % 10_000 === 0) onProgress?.(i);
   }
   return report;
+}
+
+function timed(target: FuzzTarget, bytes: Uint8Array): Outcome {
+  const started = performance.now();
+  const outcome = target.run(bytes, BUDGET);
+  const tookMs = performance.now() - started;
+  if (tookMs > MOST_MS) throw new Hang(`${Math.round(tookMs)} ms`);
+  return outcome;
 }

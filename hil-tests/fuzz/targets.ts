@@ -1,6 +1,22 @@
 /** Every fuzz target there is. */
 
 import { CodecTarget } from './codec.js';
+import { ConfigTarget, DesiredTarget, StateTarget, TrustTarget } from './documents.js';
+import { MODEL_TARGETS } from './models.js';
+import { HeaderTarget, PatchTarget } from './patches.js';
+import { CborTarget, ConsoleTarget, SmpTarget } from './smp.js';
 import type { FuzzTarget } from './target.js';
 
-export const TARGETS: readonly (() => FuzzTarget)[] = [() => new CodecTarget()];
+export const TARGETS: readonly (() => FuzzTarget)[] = [
+  () => new HeaderTarget(),
+  () => new PatchTarget(),
+  () => new CodecTarget(),
+  ...MODEL_TARGETS,
+  () => new TrustTarget(),
+  () => new DesiredTarget(),
+  () => new ConfigTarget(),
+  () => new StateTarget(),
+  () => new CborTarget(),
+  () => new ConsoleTarget(),
+  () => new SmpTarget(),
+];
