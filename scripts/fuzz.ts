@@ -22,7 +22,7 @@ const WARM_UP = 20_000;
 const WORKERS = 2;
 const LOOKS = 8;
 /** A target that says nothing for so long is in a loop that counts no steps. */
-const SILENCE_MS = 120_000;
+const SILENCE_MS = 300_000;
 const MILLION = 1_000_000;
 
 type Totals = Record<'mutations' | 'crashes' | 'hangs', number>;

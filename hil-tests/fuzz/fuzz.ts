@@ -7,7 +7,8 @@ import { type FuzzTarget, Hang, type Outcome } from './target.js';
 /** Steps an input may take, whatever it is. */
 const BUDGET = 100_000;
 /** For loops that count no steps. Far beyond what an input takes on a machine that is busy with other things. */
-const MOST_MS = 10_000;
+const MOST_MS = 60_000;
+const PROGRESS_EVERY = 500;
 const MOST_FAILURES_KEPT = 20;
 /** Of the mutations of a target that can repair, one in so many stays as it is. */
 const UNREPAIRED_SHARE = 4;
@@ -64,7 +65,7 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
         );
     }
     report.mutations++;
-    if (i % 10_000 === 0) onProgress?.(i);
+    if (i % PROGRESS_EVERY === 0) onProgress?.(i);
   }
   return report;
 }
