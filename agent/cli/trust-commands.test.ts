@@ -25,13 +25,18 @@ before(() => {
   }
 });
 
-async function trust(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const trust = (...args: string[]): Promise<Run> => mallorn('trust', ...args);
+
+function mallorn(...args: string[]): Promise<Run> {
   return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [at('mallorn.mjs'), 'trust', ...args],
-      { cwd: folder },
-      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    const child = execFile(process.execPath, [at('mallorn.mjs'), ...args], { cwd: folder }, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, stdout, stderr }),
     );
   });
 }
@@ -90,6 +95,35 @@ describe('mallorn trust', () => {
     await ok('sign', 'v2.trust', '--key', 'alice.key');
     await ok('show', 'v2.trust', '--after', 'v1.trust');
     assert.equal((await trust('show', 'v1.trust', '--after', 'v2.trust')).code, 5, 'not back');
+  });
+
+  test('signs by another program too, and a document brings the files along', async () => {
+    await ok('rotate', 'v2.trust', '-o', 'v3.trust', '--threshold', '1');
+    const script = `import { readFileSync, writeSync } from 'node:fs';
+import { createPrivateKey, sign } from 'node:crypto';
+const seed = readFileSync('bob.key').subarray(0, 32);
+const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
+writeSync(1, sign(null, readFileSync(0), createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })));`;
+    writeFileSync(at('signer.mjs'), script);
+    const signer = `'${process.execPath}' signer.mjs`;
+    const lie = await trust('sign', 'v3.trust', '--signer', signer, '--signer-pubkey', 'carol.pub');
+    assert.equal(lie.code, 5);
+    await ok('sign', 'v3.trust', '--signer', signer, '--signer-pubkey', 'bob.pub');
+    assert.equal((await trust('show', 'v3.trust', '--after', 'v2.trust')).code, 5, 'the threshold of now still counts');
+    await ok('sign', 'v3.trust', '--key', 'carol.key');
+    await ok('show', 'v3.trust', '--after', 'v2.trust');
+
+    writeFileSync(at('old.bin'), new Uint8Array(500));
+    writeFileSync(at('new.bin'), new Uint8Array(600));
+    const where = ['-o', 'www', '--base-url', 'https://models.example', '--model', 'm', '--version', '2'];
+    const files = ['v2.trust', 'v3.trust'];
+    const { code, stderr } = await mallorn('publish', 'old.bin', 'new.bin', ...where, '--trust', ...files);
+    assert.equal(code, 0, stderr);
+    const document = JSON.parse(readFileSync(at('www/desired.json'), 'utf8')) as { trust: string[] };
+    assert.deepEqual(
+      document.trust,
+      files.map((name) => readFileSync(at(name), 'utf8')),
+    );
   });
 
   for (const [what, args] of [
