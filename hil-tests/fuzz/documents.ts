@@ -4,6 +4,14 @@ import assert from 'node:assert/strict';
 import { choose } from '../../agent/choose.js';
 import { ConfigError, parseConfig } from '../../agent/config.js';
 import { parseDesired } from '../../agent/desired.js';
+import {
+  getAcceptedSchema,
+  getRequestSchema,
+  parseMessage,
+  rejectedSchema,
+  updateAcceptedSchema,
+  updateRequestSchema,
+} from '../../agent/jobs/job-messages.js';
 import { initialState } from '../../agent/machine.js';
 import { decodeState, encodeState } from '../../agent/state-schema.js';
 import { IoError, TrustError } from '../../core/errors.js';
@@ -50,6 +58,33 @@ export class DesiredTarget implements FuzzTarget {
     assert.ok(['https:', 'http:'].includes(protocol) && this.policy.allowedHosts.some((host) => host === hostname));
     assert.ok(verdict.choice.size >= 1 && verdict.choice.size <= this.policy.maxPatchBytes);
     return 'taken';
+  }
+}
+
+/** What a job server or somebody in its place publishes: taken where any of the messages has this shape. */
+export class JobsTarget implements FuzzTarget {
+  readonly name = 'jobs';
+  readonly share = 5;
+  readonly mutate = mutatedJson;
+
+  seeds(): Uint8Array[] {
+    const document = { model: 'm', version: '1', targetSha256: HEX, patches: [] };
+    const execution = { jobId: 'job-1', status: 'QUEUED', versionNumber: 2, executionNumber: 1, jobDocument: document };
+    return [
+      { clientToken: 't', execution },
+      { clientToken: 't', executionState: { status: 'IN_PROGRESS', versionNumber: 3 } },
+      { clientToken: 't', code: 'VersionMismatch', message: 'no' },
+      { status: 'FAILED', statusDetails: { reason: 'x', more: 'y' }, expectedVersion: 2, executionNumber: 1 },
+    ].map(encode);
+  }
+
+  run(bytes: Uint8Array): Outcome {
+    const schemas = [getRequestSchema, updateRequestSchema, updateAcceptedSchema, rejectedSchema];
+    const others = schemas.map((schema) => parseMessage<unknown>(schema, bytes));
+    const accepted = parseMessage(getAcceptedSchema, bytes);
+    const document = accepted?.execution?.jobDocument;
+    if (document !== undefined) parseDesired(encode(document));
+    return accepted !== undefined || others.some((message) => message !== undefined) ? 'taken' : 'refused';
   }
 }
 
