@@ -13,7 +13,9 @@ import {
   DELTA_INFO,
   DELTA_STATUS,
   GROUP_DELTA,
+  GROUP_IMAGE,
   GROUP_OS,
+  IMAGE_UPLOAD,
   OS_ECHO,
   OS_PARAMS,
   SMP_HEADER_BYTES,
@@ -27,7 +29,7 @@ import { FlashImage, makeImage } from '../board/flash-image.js';
 import { makePatch, noise, testKeypair } from '../support/make-patch.js';
 import { type FuzzTarget, Hang, type Outcome } from './target.js';
 
-const KEYS = ['header', 'off', 'data', 'd', 'x'];
+const KEYS = ['header', 'off', 'data', 'd', 'len', 'sha', 'x'];
 const PACKET_BYTES = 640;
 /** Of a part that can be put back for each input. */
 const FLASH_BYTES = 128 << 10;
@@ -85,6 +87,16 @@ function bodies(): [group: number, command: number, body: Uint8Array][] {
     [GROUP_DELTA, DELTA_STATUS, none],
     [GROUP_DELTA, DELTA_ACTIVATE, none],
     [GROUP_DELTA, DELTA_ABORT, none],
+    [
+      GROUP_IMAGE,
+      IMAGE_UPLOAD,
+      body((writer) => {
+        writer.putUint('len', patch.length);
+        writer.putUint('off', 0);
+        writer.putBytes('sha', new Uint8Array(32));
+        writer.putBytes('data', patch.subarray(0, 400));
+      }),
+    ],
   ];
 }
 
@@ -143,11 +155,12 @@ export class SmpTarget implements FuzzTarget {
 
   seeds(): Uint8Array[] {
     const packets = bodies().map(packetOf);
-    const [echo, params, info, begin, data, status, activate, abort] = packets.map(prefixed);
+    const [echo, params, info, begin, data, status, activate, abort, upload] = packets.map(prefixed);
     return [
       [echo!, params!, info!],
       [begin!, data!, status!],
       [begin!, data!, abort!, begin!, activate!],
+      [upload!, status!, upload!],
     ].map((parts) => new Uint8Array(Buffer.concat(parts)));
   }
 
