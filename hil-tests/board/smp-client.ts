@@ -16,6 +16,8 @@ export interface ByteStream {
 
 /** Patch bytes a packet, unless told otherwise. */
 export const CHUNK_BYTES = 512;
+/** An emulated board checks two signatures before it says that one is bad, on a machine that may have much else to do. */
+const PATIENCE_MS = 300_000;
 
 export class SmpClient {
   /** Everything the device sent, log lines too. */
@@ -25,7 +27,7 @@ export class SmpClient {
   constructor(stream: ByteStream, timeoutMs = 1000) {
     this.client = new GatewayClient(
       linkOf(stream, (bytes) => this.hear(bytes)),
-      { answerMs: timeoutMs },
+      { answerMs: timeoutMs, patienceMs: PATIENCE_MS },
     );
   }
 
