@@ -2,8 +2,9 @@
  * Builds the microcontroller's program and firmware into dist/firmware: `npx tsx scripts/build-firmware.ts [--unsigned] [--ram BYTES]
  * [--stack BYTES]`. scripts/hil-setup.sh must have run. Prints what the code consists of.
  *
- * Every function and every property name of the bundle lies in RAM while the engine runs. So the bundle goes through Closure
- * Compiler's whole-program optimisation, which no other bundle needs.
+ * Every function and every property name of the bundle lies in flash as the engine's own structures. So the bundle goes through
+ * Closure Compiler's whole-program optimisation, which no other bundle needs; then the emulated board evaluates it, and the firmware
+ * is linked over what that left (firmware/freeze.ts).
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +12,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { neutralBundle, root } from './esbuild-options.js';
-import { freshModules } from './firmware/fresh-module.js';
+import { memoryAfter } from './firmware/board-memory.js';
+import { type Evaluated, freeze, symbolsOf } from './firmware/freeze.js';
 import { stripMessages } from './firmware/strip-messages.js';
 
 export interface FirmwareOptions {
@@ -30,7 +32,10 @@ export interface Firmware {
   readonly parts: Readonly<Record<string, number>>;
 }
 
-export const DEFAULT_STACK_BYTES = 11264;
+/** The emulated board's. */
+const MEMORY_BYTES = 0xc0000;
+
+export const DEFAULT_STACK_BYTES = 10240;
 
 export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOptions): Promise<Firmware> {
   const folder = join(root, 'dist/firmware');
@@ -43,7 +48,6 @@ export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOp
     minify: false,
     minifySyntax: true,
     write: false,
-    plugins: [freshModules],
     define: { MALLORN_SIGNED: String(signed) },
     // Fields are assigned in the constructor: as a class element, they would cost each class a function.
     tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
@@ -51,12 +55,22 @@ export async function buildFirmware({ signed, ramBytes, stackBytes }: FirmwareOp
   writeFileSync(`${name}.bundle.js`, stripMessages(result.outputFiles![0]!.text));
   optimise(`${name}.bundle.js`, `${name}.js`);
   const script = join(root, 'targets/firmware/build.sh');
-  execFileSync(script, [`${name}.js`, `${name}.elf`, String(ramBytes), String(stackBytes)], { stdio: 'pipe' });
+  execFileSync(script, ['freeze', `${name}.js`, name], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const frozen = freeze(await evaluated(`${name}-a.elf`), await evaluated(`${name}-b.elf`));
+  writeFileSync(`${name}.S`, frozen.source);
+  writeFileSync(`${name}.globals`, `${frozen.names.join('\n')}\n`);
+  execFileSync(script, ['link', `${name}.S`, `${name}.elf`, String(ramBytes), String(stackBytes)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [output] = Object.values(result.metafile!.outputs);
   const parts = Object.fromEntries(
     Object.entries(output!.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]),
   );
   return { elf: `${name}.elf`, codeBytes: codeBytes(`${name}.elf`), parts };
+}
+
+async function evaluated(elf: string): Promise<Evaluated> {
+  return { memory: await memoryAfter(elf, 'frozen', MEMORY_BYTES), symbols: symbolsOf(elf) };
 }
 
 function optimise(input: string, output: string): void {

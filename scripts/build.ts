@@ -9,7 +9,6 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { neutralBundle, nodeBundle, packageVersion, root } from './esbuild-options.js';
-import { freshModules } from './firmware/fresh-module.js';
 
 interface Product {
   readonly entry: string;
@@ -21,7 +20,6 @@ interface Product {
   readonly define?: Readonly<Record<string, string>>;
 }
 
-const boardBundle: BuildOptions = { ...neutralBundle, plugins: [freshModules] };
 
 const PRODUCTS: readonly Product[] = [
   { entry: 'agent/cli.ts', output: 'dist/cli.js', options: nodeBundle, shebang: true },
@@ -32,13 +30,13 @@ const PRODUCTS: readonly Product[] = [
   {
     entry: 'targets/quickjs/board.main.ts',
     output: 'dist/board.qjs.js',
-    options: boardBundle,
+    options: neutralBundle,
     define: { MALLORN_SIGNED: 'true' },
   },
   {
     entry: 'targets/quickjs/board.main.ts',
     output: 'dist/board-unsigned.qjs.js',
-    options: boardBundle,
+    options: neutralBundle,
     define: { MALLORN_SIGNED: 'false' },
   },
   { entry: 'scripts/demo.ts', output: 'dist/scripts/demo.js', options: nodeBundle, worker: '../worker.js' },

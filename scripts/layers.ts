@@ -7,7 +7,6 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, type Metafile } from 'esbuild';
 import { neutralBundle, nodeBundle, root } from './esbuild-options.js';
-import { freshModules } from './firmware/fresh-module.js';
 
 const FOLDERS = ['core', 'targets', 'agent', 'hil-tests', 'scripts'];
 const MCU_ENTRIES = ['targets/quickjs/main.ts', 'targets/quickjs/board.main.ts'];
@@ -83,7 +82,6 @@ async function deviceFaults(): Promise<string[]> {
     ...neutralBundle,
     entryPoints: MCU_ENTRIES,
     outdir: '.build/layers',
-    plugins: [freshModules],
     write: false,
   });
   return Object.keys(metafile!.inputs)

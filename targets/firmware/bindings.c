@@ -58,6 +58,8 @@ static JSValue host_serial_write(ARGUMENTS) {
   return JS_UNDEFINED;
 }
 
+static JSValue host_flash_bytes(JSContext *context, JSValueConst this_value) { return JS_NewInt64(context, flash_size()); }
+
 static JSValue host_clock(ARGUMENTS) { return JS_NewFloat64(context, board_clock()); }
 
 static JSValue host_reset(ARGUMENTS) { board_reset(); }
@@ -110,13 +112,13 @@ static const JSCFunctionListEntry functions[] = {
     JS_CFUNC_DEF("sha256Update", 1, host_sha256_update),
     JS_CFUNC_DEF("sha256Digest", 1, host_sha256_digest),
     JS_CFUNC_DEF("usage", 1, host_usage),
+    JS_CGETSET_DEF("flashBytes", host_flash_bytes, NULL),
     JS_PROP_INT32_DEF("eraseBytes", FLASH_ERASE_BYTES, 0),
 };
 
 void bindings_add(JSContext *context) {
   JSValue global = JS_GetGlobalObject(context), host = JS_NewObject(context);
   JS_SetPropertyFunctionList(context, host, functions, sizeof functions / sizeof *functions);
-  JS_SetPropertyStr(context, host, "flashBytes", JS_NewInt64(context, flash_size()));
   JS_SetPropertyStr(context, host, "deviceClass", JS_NewString(context, board_class));
   JS_SetPropertyStr(context, global, "host", host);
   JS_FreeValue(context, global);

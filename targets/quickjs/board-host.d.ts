@@ -38,6 +38,9 @@ export interface BoardHost {
   /** Bytes: 0 heap in use, 1 its peak, 2 the stack's peak, 3 serial bytes lost. */
   usage(which: 0 | 1 | 2 | 3): number;
 
-  /** Left by the bundle, called by the firmware for ever; false when there was nothing to do. */
-  step?: () => boolean;
+  /**
+   * Left by the bundle, which is evaluated when the firmware is built and lies in flash. Called once at each start, it gives what
+   * the firmware calls for ever; that is false when there was nothing to do.
+   */
+  start?: () => () => boolean;
 }

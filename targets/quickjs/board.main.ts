@@ -29,38 +29,40 @@ const noVerifier: SignatureVerifier = {
   },
 };
 
-const flash = new BoardFlash(host);
-const layout = planLayout(flash.status());
-const regions = regionsOf(flash, layout);
-const slots = FlashSlots.open(regions);
-slots.boot();
-const hasher = new BoardHasher(host);
-const [keyArea, keyCopy] = layout.keys;
-const server = new SmpServer({
-  line: serialLineOf(host),
-  clock: clockOf(host),
-  packetBytes: host.packetBytes ?? PACKET_BYTES,
-  packetCount: PACKET_COUNT,
-  reset: () => host.reset(),
-  device: {
-    slots,
-    slotBytes: regions.slots[0].status().size,
-    hasher,
-    verifier: MALLORN_SIGNED ? new SmallVerifier(host) : noVerifier,
-    decompressor: null,
-    trustedKeys: MALLORN_SIGNED
-      ? readTrustedKeys([new FlashRegion(flash, keyArea), new FlashRegion(flash, keyCopy)])
-      : null,
-    maxBufferBytes: MAX_BUFFER_BYTES,
-    family: null,
-    deviceClass: host.deviceClass,
-    collectGarbage: () => host.collectGarbage(),
-    usage: () => ({
-      heap: host.usage(0),
-      heapPeak: host.usage(1),
-      stackPeak: host.usage(2),
-      serialLost: host.usage(3),
-    }),
-  },
-});
-host.step = () => server.step();
+host.start = () => {
+  const flash = new BoardFlash(host);
+  const layout = planLayout(flash.status());
+  const regions = regionsOf(flash, layout);
+  const slots = FlashSlots.open(regions);
+  slots.boot();
+  const hasher = new BoardHasher(host);
+  const [keyArea, keyCopy] = layout.keys;
+  const server = new SmpServer({
+    line: serialLineOf(host),
+    clock: clockOf(host),
+    packetBytes: host.packetBytes ?? PACKET_BYTES,
+    packetCount: PACKET_COUNT,
+    reset: () => host.reset(),
+    device: {
+      slots,
+      slotBytes: regions.slots[0].status().size,
+      hasher,
+      verifier: MALLORN_SIGNED ? new SmallVerifier() : noVerifier,
+      decompressor: null,
+      trustedKeys: MALLORN_SIGNED
+        ? readTrustedKeys([new FlashRegion(flash, keyArea), new FlashRegion(flash, keyCopy)])
+        : null,
+      maxBufferBytes: MAX_BUFFER_BYTES,
+      family: null,
+      deviceClass: host.deviceClass,
+      collectGarbage: () => host.collectGarbage(),
+      usage: () => ({
+        heap: host.usage(0),
+        heapPeak: host.usage(1),
+        stackPeak: host.usage(2),
+        serialLost: host.usage(3),
+      }),
+    },
+  });
+  return () => server.step();
+};

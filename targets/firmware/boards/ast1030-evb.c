@@ -26,6 +26,9 @@ enum { USER_MODE = 3, DESELECTED = 4 };
 #define NVIC_ENABLE REGISTER(0xe000e100u)
 #define VECTORS REGISTER(0xe000ed08u)
 #define RESET_CONTROL REGISTER(0xe000ed0cu)
+#define MPU_CONTROL REGISTER(0xe000ed94u)
+#define MPU_BASE REGISTER(0xe000ed9cu)
+#define MPU_ATTRIBUTES REGISTER(0xe000eda0u)
 #define TICKS_PER_MS 200000u
 
 extern char __stack[];
@@ -49,7 +52,15 @@ __attribute__((aligned(256))) static void (*const vectors[16 + UART_IRQ + 1])(vo
 
 const char board_class[] = "ast1030-evb";
 
+/* This part runs from RAM; as on one with flash, a write to code or constants must not go unseen. 64 KiB sub-regions. */
+static void protect_code(void) {
+  MPU_BASE = 0x10;
+  MPU_ATTRIBUTES = 6u << 24 | (0xff00u << (RAM_BASE >> 16) & 0xff00u) | 18u << 1 | 1u;
+  MPU_CONTROL = 5;
+}
+
 void board_init(void) {
+  protect_code();
   VECTORS = (uint32_t)vectors;
   SYSTICK_RELOAD = TICKS_PER_MS - 1;
   SYSTICK_VALUE = 0;
