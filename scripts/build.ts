@@ -20,7 +20,6 @@ interface Product {
   readonly define?: Readonly<Record<string, string>>;
 }
 
-
 const PRODUCTS: readonly Product[] = [
   { entry: 'agent/cli.ts', output: 'dist/cli.js', options: nodeBundle, shebang: true },
   { entry: 'targets/node/index.ts', output: 'dist/index.js', options: nodeBundle, worker: './worker.js' },

@@ -1,8 +1,4 @@
 /* A context with only those built-in objects that the bundle uses: every other one costs flash. Part of engine.c. */
-static const JSCFunctionListEntry object_functions[] = {
-    JS_CFUNC_MAGIC_DEF("defineProperty", 3, js_object_defineProperty, 0),
-    JS_CFUNC_MAGIC_DEF("freeze", 1, js_object_seal, 1),
-};
 static const JSCFunctionListEntry function_methods[] = {
     JS_CFUNC_DEF("call", 1, js_function_call),
 };
@@ -13,7 +9,6 @@ static const JSCFunctionListEntry array_methods[] = {
     JS_CFUNC_MAGIC_DEF("entries", 0, js_create_array_iterator, JS_ITERATOR_KIND_KEY_AND_VALUE),
     JS_CFUNC_MAGIC_DEF("every", 1, js_array_every, special_every),
     JS_CFUNC_DEF("fill", 1, js_array_fill),
-    JS_CFUNC_MAGIC_DEF("forEach", 1, js_array_every, special_forEach),
     JS_CFUNC_DEF("indexOf", 1, js_array_indexOf),
     JS_CFUNC_MAGIC_DEF("map", 1, js_array_every, special_map),
     JS_CFUNC_MAGIC_DEF("push", 1, js_array_push, 0),
@@ -30,20 +25,12 @@ static const JSCFunctionListEntry number_functions[] = {
     JS_CFUNC_DEF("isSafeInteger", 1, js_number_isSafeInteger),
     JS_PROP_DOUBLE_DEF("MAX_SAFE_INTEGER", 9007199254740991.0, 0),
 };
-static const JSCFunctionListEntry number_methods[] = {
-    JS_CFUNC_DEF("toString", 1, js_number_toString),
-};
 static const JSCFunctionListEntry string_functions[] = {
-    JS_CFUNC_DEF("fromCharCode", 1, js_string_fromCharCode),
     JS_CFUNC_DEF("fromCodePoint", 1, js_string_fromCodePoint),
 };
 static const JSCFunctionListEntry string_methods[] = {
     JS_CFUNC_DEF("charCodeAt", 1, js_string_charCodeAt),
-    JS_CFUNC_MAGIC_DEF("charAt", 1, js_string_charAt, 0),
-    /* What a template literal compiles to. */
-    JS_CFUNC_DEF("concat", 1, js_string_concat),
     JS_CFUNC_DEF("split", 2, js_string_split),
-    JS_CFUNC_DEF("codePointAt", 1, js_string_codePointAt),
     JS_CFUNC_DEF("slice", 2, js_string_slice),
     JS_CFUNC_MAGIC_DEF("[Symbol.iterator]", 0, js_create_array_iterator, JS_ITERATOR_KIND_VALUE | 4),
 };
@@ -51,7 +38,7 @@ static const JSCFunctionListEntry math_functions[] = {
     JS_CFUNC_MAGIC_DEF("min", 2, js_math_min_max, 0),   JS_CFUNC_MAGIC_DEF("max", 2, js_math_min_max, 1),
     JS_CFUNC_SPECIAL_DEF("abs", 1, f_f, fabs),          JS_CFUNC_SPECIAL_DEF("floor", 1, f_f, floor),
     JS_CFUNC_SPECIAL_DEF("ceil", 1, f_f, ceil),         JS_CFUNC_SPECIAL_DEF("trunc", 1, f_f, trunc),
-    JS_CFUNC_SPECIAL_DEF("fround", 1, f_f, js_math_fround), JS_CFUNC_DEF("imul", 2, js_math_imul),
+    JS_CFUNC_SPECIAL_DEF("fround", 1, f_f, js_math_fround),
     JS_CFUNC_DEF("clz32", 1, js_math_clz32),
 };
 static const JSCFunctionListEntry global_objects[] = {
@@ -70,7 +57,6 @@ static const JSCFunctionListEntry typed_array_methods[] = {
     JS_CFUNC_DEF("set", 1, js_typed_array_set),
     JS_CFUNC_MAGIC_DEF("values", 0, js_create_typed_array_iterator, JS_ITERATOR_KIND_VALUE),
     JS_ALIAS_DEF("[Symbol.iterator]", "values"),
-    JS_CFUNC_DEF("copyWithin", 2, js_typed_array_copyWithin),
     JS_CFUNC_MAGIC_DEF("every", 1, js_array_every, special_every | special_TA),
     JS_CFUNC_DEF("fill", 1, js_typed_array_fill),
     JS_CFUNC_DEF("slice", 2, js_typed_array_slice),
@@ -87,7 +73,7 @@ static void add_language(JSContext *ctx) {
   ctx->global_obj = JS_NewObject(ctx);
   ctx->global_var_obj = JS_NewObjectProto(ctx, JS_NULL);
   JS_DefinePropertyValue(ctx, ctx->global_obj, JS_ATOM_globalThis, JS_DupValue(ctx, ctx->global_obj), JS_PROP_WRITABLE);
-  ADD(ctx, JS_NewGlobalCConstructor(ctx, "Object", js_object_constructor, 1, ctx->class_proto[JS_CLASS_OBJECT]), object_functions);
+  JS_NewGlobalCConstructor(ctx, "Object", js_object_constructor, 1, ctx->class_proto[JS_CLASS_OBJECT]);
   ctx->function_ctor = JS_NULL;
   ADD(ctx, ctx->function_proto, function_methods);
   constructor = JS_NewCFunctionMagic(ctx, js_error_constructor, "Error", 1, JS_CFUNC_constructor_or_func_magic, -1);
@@ -105,7 +91,6 @@ static void add_language(JSContext *ctx) {
 
   ctx->class_proto[JS_CLASS_NUMBER] = JS_NewObjectProtoClass(ctx, ctx->class_proto[JS_CLASS_OBJECT], JS_CLASS_NUMBER);
   JS_SetObjectData(ctx, ctx->class_proto[JS_CLASS_NUMBER], JS_NewInt32(ctx, 0));
-  ADD(ctx, ctx->class_proto[JS_CLASS_NUMBER], number_methods);
   ADD(ctx, JS_NewGlobalCConstructor(ctx, "Number", js_number_constructor, 1, ctx->class_proto[JS_CLASS_NUMBER]), number_functions);
 
   ctx->class_proto[JS_CLASS_STRING] = JS_NewObjectProtoClass(ctx, ctx->class_proto[JS_CLASS_OBJECT], JS_CLASS_STRING);
