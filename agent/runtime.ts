@@ -76,7 +76,8 @@ export class AgentRuntime {
     const state = saved === undefined ? null : decodeState(saved);
     if (saved !== undefined && state === null) this.options.log('warn', 'saved state is of another version, forgotten');
     this.current = state ?? initialState();
-    if (forgetWish) this.dispatch({ kind: 'desired', wish: { kind: 'none' } });
+    // One that is fulfilled does no harm, and tells what is installed.
+    if (forgetWish && this.current.kind !== 'idle') this.dispatch({ kind: 'desired', wish: { kind: 'none' } });
     this.dispatch({ kind: 'booted' });
     await this.draining;
   }
