@@ -34,6 +34,7 @@ export type ErrorCode =
   | 'BAD_SIGNATURE'
   | 'VERIFY_UNAVAILABLE'
   | 'TOO_MANY_SIGNATURES'
+  | 'BAD_KEY_RECORD'
   // Devices, files and links.
   | 'IO'
   | 'OUTPUT_IS_INPUT'

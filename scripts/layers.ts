@@ -10,7 +10,7 @@ import { neutralBundle, nodeBundle, root } from './esbuild-options.js';
 import { freshModules } from './firmware/fresh-module.js';
 
 const FOLDERS = ['core', 'targets', 'agent', 'hil-tests', 'scripts'];
-const MCU_ENTRIES = ['targets/quickjs/main.ts', 'targets/quickjs/board.main.ts'];
+const MCU_ENTRIES = ['targets/quickjs/board.main.ts', 'targets/quickjs/linux.main.ts'];
 /** What a microcontroller has no use for and no room for. */
 const NOT_ON_A_DEVICE = /^(core\/diff|core\/formats|targets\/node|agent)\//;
 
@@ -84,6 +84,7 @@ async function deviceFaults(): Promise<string[]> {
     entryPoints: MCU_ENTRIES,
     outdir: '.build/layers',
     plugins: [freshModules],
+    external: ['std', 'os'],
     write: false,
   });
   return Object.keys(metafile!.inputs)

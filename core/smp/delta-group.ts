@@ -1,6 +1,6 @@
 /**
- * The delta group of SMP: what a device is and has (info), one update (begin, data, status, abort), and which model runs
- * (activate, confirm, rollback). Answers are written at once; what takes longer is `pending`, and the peer asks again.
+ * The delta group of SMP: what a device is and has (info), one update (begin, data, status, abort), which model runs
+ * (activate, confirm, rollback), and whose updates it takes (keys). Answers are written at once; what takes longer is `pending`, and the peer asks again.
  */
 
 import { IoError } from '../errors.js';
@@ -14,6 +14,7 @@ import {
   DELTA_CONFIRM,
   DELTA_DATA,
   DELTA_INFO,
+  DELTA_KEYS,
   DELTA_ROLLBACK,
   DELTA_STATUS,
   GROUP_DELTA,
@@ -56,6 +57,9 @@ export class DeltaGroup {
         this.session.abort();
         this.progress();
         return true;
+      case DELTA_KEYS:
+        this.keys();
+        return true;
       default:
         this.change(command);
         return true;
@@ -88,12 +92,13 @@ export class DeltaGroup {
   private info(): void {
     const { answer, device } = this;
     const { slots } = device;
-    answer.putUint('slots', 2);
+    answer.putUint('slots', slots.count);
     answer.putUint('room', device.slotBytes);
     answer.putUint('counter', slots.counterFloor());
     answer.putUint('ram', device.maxBufferBytes);
     answer.putBoolean('zstd', device.decompressor !== null);
     answer.putBoolean('signed', device.trustedKeys !== null);
+    if (device.keyRing !== undefined) answer.putUint('keys', device.keyRing.version);
     const { heap, heapPeak, stackPeak, serialLost } = device.usage();
     answer.beginMap('use');
     answer.putUint('heap', heap);
@@ -152,6 +157,11 @@ export class DeltaGroup {
 
   private change(command: number): void {
     const { slots } = this.device;
+    // A model that was written in place is active once it is whole, and there is no way back.
+    if (slots.count === 1) {
+      this.fault(RC_NOT_SUPPORTED, 'command');
+      return;
+    }
     try {
       if (command === DELTA_ACTIVATE) {
         if (slots.inactiveState() !== 'staged') {
@@ -171,5 +181,27 @@ export class DeltaGroup {
       if (!(error instanceof IoError)) throw error;
       this.fault(RC_DEVICE, error.code);
     }
+  }
+
+  /** With a record, answered before it is judged: a signature takes seconds on a slow part. Without one, how the last record fared. */
+  private keys(): void {
+    const { session, answer, device } = this;
+    const { keyRing } = device;
+    const record = this.request.byteString('record');
+    if (keyRing === undefined) {
+      this.fault(RC_NOT_SUPPORTED, 'keys');
+      return;
+    }
+    if (record !== null && session.state === 'receiving') {
+      this.fault(RC_WRONG_STATE, session.state);
+      return;
+    }
+    if (record !== null && !session.busy) session.rotateKeys(record);
+    if (session.keyFailure !== null) {
+      this.fault(session.keyFailure === 'IO' ? RC_DEVICE : RC_REFUSED, session.keyFailure);
+      return;
+    }
+    answer.putUint('keys', keyRing.version);
+    answer.putBoolean('pending', session.busy);
   }
 }

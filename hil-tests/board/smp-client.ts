@@ -6,6 +6,7 @@ import { ConsoleReader, ConsoleWriter } from '../../core/smp/console-framing.js'
 import {
   DELTA_BEGIN,
   DELTA_DATA,
+  DELTA_KEYS,
   DELTA_STATUS,
   GROUP_DELTA,
   SMP_HEADER_BYTES,
@@ -103,6 +104,16 @@ export class SmpClient {
       answer = await this.request(GROUP_DELTA, DELTA_DATA, { off: offset, data }, true);
       sent(Number(answer['off']));
     }
+  }
+
+  /** Sends a key record and waits until it is in force; its version. @throws Refused */
+  async rotateKeys(record: Uint8Array): Promise<number> {
+    let answer = await this.request(GROUP_DELTA, DELTA_KEYS, { record }, true);
+    while (answer['pending'] === true) {
+      await sleep(5);
+      answer = await this.request(GROUP_DELTA, DELTA_KEYS);
+    }
+    return Number(answer['keys']);
   }
 
   private async exchange(request: Uint8Array): Promise<Uint8Array | null> {

@@ -13,8 +13,10 @@ import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { createCompressor } from '../../targets/node/zstd-compressor.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
+import { SmallVerifier } from '../../targets/quickjs/board-ports.js';
 import * as portable from '../../targets/quickjs/portable.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
+import { nobleVerifier } from '../support/noble-verifier.js';
 import { byteSourceContract } from './byte-source-contract.js';
 import { decompressorContract } from './decompressor-contract.js';
 import { flashContract } from './flash-contract.js';
@@ -86,7 +88,8 @@ hasherContract('NodeHasher', () => new NodeHasher());
 hasherContract('PortableHasher', () => new portable.PortableHasher());
 
 signatureVerifierContract('NodeSignatureVerifier', () => new NodeSignatureVerifier());
-signatureVerifierContract('PortableVerifier', () => new portable.PortableVerifier());
+signatureVerifierContract('SmallVerifier', () => new SmallVerifier({ collectGarbage: () => {} }));
+signatureVerifierContract('noble', () => nobleVerifier);
 
 decompressorContract('WebAssembly', createDecompressor, createCompressor());
 decompressorContract('portable', portable.createDecompressor, createCompressor());
