@@ -13,7 +13,7 @@ closure=google-closure-compiler@20260830.0.0
 
 missing_packages() {
   local package
-  for package in gcc make libc6-dev qemu-system-arm gcc-arm-none-eabi picolibc-arm-none-eabi; do
+  for package in gcc make libc6-dev socat qemu-system-arm gcc-arm-none-eabi picolibc-arm-none-eabi; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
   done
 }

@@ -11,9 +11,12 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { CASES } from '../hil-tests/board/cases.js';
+import { toHex } from '../core/hex.js';
+import { CASES, root } from '../hil-tests/board/cases.js';
+import { LINUX_CASES } from '../hil-tests/board/linux-cases.js';
 import { buildFirmware, DEFAULT_STACK_BYTES, type Firmware } from './build-firmware.js';
-import { nodeBundle, packageVersion, root } from './esbuild-options.js';
+import { ONE_SLOT_SCRATCH_BLOCKS } from './device-flags.js';
+import { root as checkout, nodeBundle, packageVersion } from './esbuild-options.js';
 
 /**
  * With which the suite passes whatever the timing: what a dense update was seen to need (docs/firmware.md) and 13 and 10 KiB for gaps
@@ -40,13 +43,15 @@ process.exitCode = report.failed === 0 ? 0 : 1;
 
 /** What is missing; null when all is there. */
 function missingTools(): string | null {
-  const { status, stdout, stderr } = spawnSync(join(root, 'scripts/hil-setup.sh'), ['--check'], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(join(checkout, 'scripts/hil-setup.sh'), ['--check'], {
+    encoding: 'utf8',
+  });
   return status === 0 ? null : (stdout ?? '').trim() || (stderr ?? '').trim() || 'scripts/hil-setup.sh does not run';
 }
 
 function withoutTools(reason: string): Report {
   const inCi = process.env['CI'] === 'true';
-  const count = CASES.filter(({ name }) => name.includes(part)).length;
+  const count = [...CASES, ...LINUX_CASES].filter(({ name }) => name.includes(part)).length;
   console.log(`${inCi ? 'FAILED' : 'skipped'}: ${reason}. scripts/hil-setup.sh installs it.`);
   const outcome = inCi ? { failed: count, skipped: 0 } : { failed: 0, skipped: count };
   return { ...outcome, ramSignedKiB: null, ramUnsignedKiB: null, codeKiB: null };
@@ -54,19 +59,33 @@ function withoutTools(reason: string): Report {
 
 async function runSuite(): Promise<Report> {
   const stackBytes = DEFAULT_STACK_BYTES;
-  const signed = await buildFirmware({ signed: true, ramBytes: RAM_SIGNED_KIB * 1024, stackBytes });
-  const unsigned = await buildFirmware({ signed: false, ramBytes: RAM_UNSIGNED_KIB * 1024, stackBytes });
-  const outfile = join(root, '.build/board-suite.mjs');
+  const rootKey = toHex(root.publicKey);
+  const ramBytes = RAM_SIGNED_KIB * 1024;
+  const signed = await buildFirmware({ signed: true, rootKey, ramBytes, stackBytes });
+  const oneSlot = await buildFirmware({
+    name: 'mallorn-one-slot',
+    signed: true,
+    scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS,
+    ramBytes,
+    stackBytes,
+  });
+  const unsigned = await buildFirmware({
+    name: 'mallorn-unsigned',
+    signed: false,
+    ramBytes: RAM_UNSIGNED_KIB * 1024,
+    stackBytes,
+  });
+  const outfile = join(checkout, '.build/board-suite.mjs');
   await build({
     ...nodeBundle,
     entryPoints: ['hil-tests/board/board.main.ts'],
     outfile,
     define: {
-      'import.meta.url': JSON.stringify(`file://${join(root, 'hil-tests/board/board.main.ts')}`),
+      'import.meta.url': JSON.stringify(`file://${join(checkout, 'hil-tests/board/board.main.ts')}`),
       MALLORN_VERSION: JSON.stringify(packageVersion()),
     },
   });
-  const child = fork(outfile, [signed.elf, unsigned.elf, part]);
+  const child = fork(outfile, [signed.elf, unsigned.elf, oneSlot.elf, part]);
   let outcome = { failed: 1, skipped: 0 };
   child.on('message', (message: typeof outcome) => {
     outcome = message;

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type KeyRecord, makeKeyRecord } from '../../core/slots/key-record.js';
 import {
   DELTA_ABORT,
   DELTA_ACTIVATE,
@@ -15,15 +16,20 @@ import {
   GROUP_OS,
   OS_ECHO,
 } from '../../core/smp/packet.js';
+import { ONE_SLOT_SCRATCH_BLOCKS } from '../../scripts/device-flags.js';
+import { NodeSigner } from '../../targets/node/hashing.js';
 import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
 import { EmulatedBoard } from './emulated-board.js';
 import { type FlashImage, makeImage } from './flash-image.js';
+import { type FlashOperation, tear } from './flash-operations.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
   readonly signed: string;
   readonly unsigned: string;
+  /** Signatures and one slot. */
+  readonly oneSlot: string;
 }
 
 export interface Case {
@@ -38,7 +44,18 @@ const MODELS = join(repoRoot, '../shared/models');
 const DENSE = 'mww-okay-nabu-v1';
 const PAIRS = ['mlperf-kws-a', DENSE, 'tflm-micro-speech'];
 const RANDOM_CUTS = 40;
+const IN_PLACE_CUTS = 5;
+const EVERY_OPERATION = 10;
+const TEAR_SEEDS = [1, 1001];
+const ANSWER_MS = 1000;
+const HELD_ANSWER_MS = 60_000;
 const key = testKeypair(7);
+/** Built into the firmwares under test. */
+export const root = testKeypair(3);
+const UNIT_BYTES = 16384;
+const DEVICE_CLASS = 'ast1030-evb';
+/** core/patch/SPEC.md, "Header". */
+const TARGET_HASH_OFFSET = 96;
 const MCU: PatchOptions = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 };
 
 export function skipped({ needs }: Case): boolean {
@@ -120,6 +137,62 @@ export const CASES: readonly Case[] = [
     },
   },
   {
+    name: 'an in-place update is written over its own source on a device with one slot, and another one is refused',
+    needs: join(MODELS, PAIRS[0]!),
+    async run({ oneSlot }) {
+      const [old, next] = readPair(PAIRS[0]!);
+      const factory = { keys: [key.publicKey], model: old, scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS };
+      await refuses(oneSlot, makeImage(factory), [[makePatch(old, next, MCU), 'NOT_IN_PLACE']]);
+      const image = await install(oneSlot, makeImage(factory), makePatch(old, next, { ...MCU, unitBytes: UNIT_BYTES }));
+      assert.equal(sha256Hex(image.activeModel()), sha256Hex(next));
+    },
+  },
+  {
+    name: 'an in-place update whose power is cut serves the old model, the new one or none, and finishes',
+    async run({ oneSlot }) {
+      const { old, next } = smallModels();
+      const patch = makePatch(old, next, { ...MCU, unitBytes: UNIT_BYTES });
+      const factory = { keys: [key.publicKey], model: old, scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS };
+      const began = performance.now();
+      await install(oneSlot, makeImage(factory), patch);
+      const wholeMs = performance.now() - began;
+      for (let cut = 1; cut <= IN_PLACE_CUTS; cut++) {
+        const left = await cutDuring(oneSlot, makeImage(factory), patch, (wholeMs * cut) / IN_PLACE_CUTS);
+        const model = left.activeModel();
+        const isWhole = [old, next].some((each) => sha256Hex(each) === sha256Hex(model));
+        assert.ok(isWhole || model.length === 0, `cut ${cut} left neither model`);
+        const after = await install(oneSlot, left, patch);
+        assert.equal(sha256Hex(after.activeModel()), sha256Hex(next), `cut ${cut}`);
+      }
+    },
+  },
+  {
+    name: 'a key record by the root key changes whose patches are taken, and any other is refused and nothing is written',
+    async run({ signed }) {
+      const { old, next } = smallModels();
+      const successor = testKeypair(9);
+      const image = makeImage({ keys: [key.publicKey], model: old });
+      const board = { version: 2, deviceClass: DEVICE_CLASS, keys: [successor.publicKey] };
+      const refused = await withBoard(signed, image, async (client) => {
+        for (const [record, reason] of [
+          [keyRecord(board, testKeypair(4)), 'BAD_SIGNATURE'],
+          [keyRecord({ ...board, deviceClass: 'another' }), 'WRONG_DEVICE_CLASS'],
+          [keyRecord(board).subarray(1), 'BAD_KEY_RECORD'],
+        ] as const)
+          assert.equal(await rotation(client, record), reason);
+      });
+      assert.deepEqual(refused.bytes, image.bytes);
+      const rotated = await withBoard(signed, image, async (client) => {
+        assert.equal(await rotation(client, keyRecord(board)), 'taken');
+        assert.equal(await rotation(client, keyRecord(board)), 'taken');
+        assert.equal(await rotation(client, keyRecord({ ...board, version: 1 })), 'COUNTER_TOO_LOW');
+      });
+      await refuses(signed, rotated, [[makePatch(old, next, MCU), 'UNKNOWN_SIGNER']]);
+      const after = await install(signed, rotated, makePatch(old, next, { ...MCU, privateKey: successor.privateKey }));
+      assert.equal(sha256Hex(after.activeModel()), sha256Hex(next));
+    },
+  },
+  {
     name: 'garbage on the serial line is dropped, and the device goes on answering',
     async run({ unsigned }) {
       const image = makeImage({ keys: [], model: smallModels().old });
@@ -169,7 +242,84 @@ export const CASES: readonly Case[] = [
       }
     },
   },
+  {
+    name: `power cut before every ${EVERY_OPERATION}th flash operation of an update, and before each erase, also with the operation half-done`,
+    run: ({ unsigned }) => cutAtOperations(unsigned, makeImage({ keys: [], model: smallModels().old })),
+  },
 ];
+
+/** Each cut is counted where it is seen to fire: at the operation it was planned for, with the update not yet at its end. */
+async function cutAtOperations(firmware: string, start: FlashImage): Promise<void> {
+  const { old, next } = smallModels();
+  const patch = makePatch(old, next, MCU);
+  const [oldHash, nextHash] = [sha256Hex(old), sha256Hex(next)];
+  const all: FlashOperation[] = [];
+  await withHeldBoard(firmware, start, patch, async (operation) => {
+    all.push(operation);
+    return true;
+  });
+  const planned = all.flatMap(({ kind }, index) => (index % EVERY_OPERATION === 0 || kind === 'erase' ? [index] : []));
+  let fired = 0;
+  let torn = 0;
+  for (const index of planned) {
+    let seen = 0;
+    let last: FlashOperation | null = null;
+    const left = await withHeldBoard(firmware, start, patch, async (operation) => {
+      last = operation;
+      return seen++ < index;
+    });
+    assert.equal(seen, index + 1, `the update ended before operation ${index}`);
+    assert.deepEqual(last, all[index], 'every run does the same to its flash');
+    fired++;
+    for (const image of [left, ...TEAR_SEEDS.map((seed) => tear(left, all[index]!, seed + index))]) {
+      torn += Number(image !== left && Buffer.compare(image.bytes, left.bytes) !== 0);
+      const model = sha256Hex(image.copy().activeModel());
+      assert.ok(model === oldHash || model === nextHash, `operation ${index} left neither model`);
+      const after = model === nextHash ? await bootOnce(firmware, image) : await install(firmware, image, patch);
+      assert.equal(sha256Hex(after.activeModel()), nextHash, `operation ${index}`);
+    }
+  }
+  assert.equal(fired, planned.length);
+  assert.ok(torn > planned.length, `${torn} images differ from what the cut alone left`);
+  console.log(
+    `  ${fired} cuts among ${all.length} flash operations, ${torn} of them once more with the operation half-done`,
+  );
+}
+
+/**
+ * Updates and activates while the processor is held at each flash operation; goes on as long as `hold` says so. Power is gone when
+ * it does not, or when the device has answered all.
+ */
+async function withHeldBoard(
+  firmware: string,
+  image: FlashImage,
+  patch: Uint8Array,
+  hold: (operation: FlashOperation) => Promise<boolean>,
+): Promise<FlashImage> {
+  return withBoard(
+    firmware,
+    image,
+    async (client, board) => {
+      let ended = false;
+      const end = finish(client, patch).then(() => {
+        ended = true;
+      });
+      // Never answered once the power is gone.
+      end.catch(() => {});
+      while (!ended) {
+        const operation = await Promise.race([board.operations!.next(), end]);
+        if (operation && !(await hold(operation))) break;
+      }
+    },
+    true,
+  );
+}
+
+async function bootOnce(firmware: string, image: FlashImage): Promise<FlashImage> {
+  return withBoard(firmware, image, async (client) => {
+    await client.request(GROUP_DELTA, DELTA_INFO);
+  });
+}
 
 function readPair(pair: string): [Uint8Array, Uint8Array] {
   const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(MODELS, pair, `${name}.tflite`)));
@@ -194,11 +344,13 @@ async function withBoard(
   firmware: string,
   image: FlashImage,
   use: (client: SmpClient, board: EmulatedBoard) => Promise<void>,
+  watchFlash = false,
 ): Promise<FlashImage> {
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-board-'));
-  const board = await EmulatedBoard.powerUp({ firmware, folder, image });
+  const board = await EmulatedBoard.powerUp({ firmware, folder, image, watchFlash });
   try {
-    await use(new SmpClient(board.serial), board);
+    // A request that is repeated, because its answer took long, would make each run another.
+    await use(new SmpClient(board.serial, watchFlash ? HELD_ANSWER_MS : ANSWER_MS), board);
   } finally {
     image = await board.cutPower();
     rmSync(folder, { recursive: true });
@@ -208,11 +360,32 @@ async function withBoard(
 
 /** Sends the patch, or activates what is staged already. */
 function install(firmware: string, image: FlashImage, patch: Uint8Array): Promise<FlashImage> {
-  return withBoard(firmware, image, async (client) => {
-    const info = await client.request(GROUP_DELTA, DELTA_INFO);
-    if ((info['other'] as Answer)['state'] !== 'staged') await client.update(patch);
-    await client.request(GROUP_DELTA, DELTA_ACTIVATE, {}, true);
-  });
+  return withBoard(firmware, image, (client) => finish(client, patch));
+}
+
+async function finish(client: SmpClient, patch: Uint8Array): Promise<void> {
+  const info = await client.request(GROUP_DELTA, DELTA_INFO);
+  const target = Buffer.from(patch.subarray(TARGET_HASH_OFFSET, TARGET_HASH_OFFSET + 32));
+  if (info['slots'] === 1) {
+    // One that is whole is active: its base is gone.
+    const { sha } = info['active'] as Answer;
+    if (sha === undefined || !target.equals(sha as Uint8Array)) await client.update(patch);
+    return;
+  }
+  if ((info['other'] as Answer)['state'] !== 'staged') await client.update(patch);
+  await client.request(GROUP_DELTA, DELTA_ACTIVATE, {}, true);
+}
+
+function keyRecord(record: KeyRecord, signer = root): Uint8Array {
+  return makeKeyRecord(record, new NodeSigner(signer.privateKey));
+}
+
+/** `taken`, or why it is refused. */
+function rotation(client: SmpClient, record: Uint8Array): Promise<string> {
+  return client.rotateKeys(record).then(
+    () => 'taken',
+    (error) => (error instanceof Refused ? error.reason : String(error)),
+  );
 }
 
 async function cutDuring(firmware: string, image: FlashImage, patch: Uint8Array, afterMs: number): Promise<FlashImage> {
