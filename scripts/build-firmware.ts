@@ -18,6 +18,8 @@ import { stripMessages } from './firmware/strip-messages.js';
 export interface FirmwareOptions {
   /** Of the files. Default mallorn. */
   readonly name?: string;
+  /** The program. Default the device's. */
+  readonly entry?: string;
   /** False leaves trust to a gateway, and the verifier out. */
   readonly signed: boolean;
   /** Ed25519 public key in hex that the device takes key records from. Default none. */
@@ -46,6 +48,7 @@ const MAX_BUFFER_BYTES = 21504;
 
 export async function buildFirmware({
   name = 'mallorn',
+  entry = 'targets/quickjs/board.main.ts',
   signed,
   rootKey = '',
   scratchBlocks = 0,
@@ -57,7 +60,7 @@ export async function buildFirmware({
   const path = join(folder, name);
   const result = await build({
     ...neutralBundle,
-    entryPoints: ['targets/quickjs/board.main.ts'],
+    entryPoints: [entry],
     target: 'es2022',
     minify: false,
     minifySyntax: true,

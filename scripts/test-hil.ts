@@ -5,11 +5,12 @@
  *
  *   npm run test:hil                     all of it
  *   npm run test:hil -- PART             the cases whose name contains PART
+ *   HIL_PORT=/dev/ttyUSB0 [HIL_POWER_CMD=COMMAND] npm run test:hil       on a board at a serial port, see docs/firmware.md
  */
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import { toHex } from '../core/hex.js';
 import { CASES, root } from '../hil-tests/board/cases.js';
@@ -36,10 +37,14 @@ interface Report {
 }
 
 const part = process.argv[2] ?? '';
-const missing = missingTools();
-const report = missing === null ? await runSuite() : withoutTools(missing);
+const report = process.env['HIL_PORT'] === undefined ? await runEmulated() : await runOnPort();
 console.log(JSON.stringify(report));
 process.exitCode = report.failed === 0 ? 0 : 1;
+
+async function runEmulated(): Promise<Report> {
+  const missing = missingTools();
+  return missing === null ? runSuite() : withoutTools(missing);
+}
 
 /** What is missing; null when all is there. */
 function missingTools(): string | null {
@@ -75,28 +80,40 @@ async function runSuite(): Promise<Report> {
     ramBytes: RAM_UNSIGNED_KIB * 1024,
     stackBytes,
   });
-  const outfile = join(checkout, '.build/board-suite.mjs');
-  await build({
-    ...nodeBundle,
-    entryPoints: ['hil-tests/board/board.main.ts'],
-    outfile,
-    define: {
-      'import.meta.url': JSON.stringify(`file://${join(checkout, 'hil-tests/board/board.main.ts')}`),
-      MALLORN_VERSION: JSON.stringify(packageVersion()),
-    },
-  });
-  const child = fork(outfile, [signed.elf, unsigned.elf, oneSlot.elf, part]);
-  let outcome = { failed: 1, skipped: 0 };
-  child.on('message', (message: typeof outcome) => {
-    outcome = message;
-  });
-  await once(child, 'close');
+  let outcome = await runBundled('hil-tests/board/board.main.ts', [signed.elf, unsigned.elf, oneSlot.elf, part]);
   const codeKiB = Math.ceil(signed.codeBytes / 1024);
   if (codeKiB > MOST_CODE_KIB) {
     console.error(`code: expected at most ${MOST_CODE_KIB} KiB, got ${codeKiB}`);
     outcome = { ...outcome, failed: outcome.failed + 1 };
   }
   return { ...outcome, ramSignedKiB: ramKiB(signed), ramUnsignedKiB: ramKiB(unsigned), codeKiB };
+}
+
+/** The suite of a board at a serial port: nothing is built, and its memory is its own. */
+async function runOnPort(): Promise<Report> {
+  const outcome = await runBundled('hil-tests/board/port.main.ts', [part]);
+  return { ...outcome, ramSignedKiB: null, ramUnsignedKiB: null, codeKiB: null };
+}
+
+/** In a process of its own, which reports how many cases failed and were skipped. */
+async function runBundled(entry: string, args: readonly string[]): Promise<{ failed: number; skipped: number }> {
+  const outfile = join(checkout, '.build', basename(entry).replace(/ts$/, 'mjs'));
+  await build({
+    ...nodeBundle,
+    entryPoints: [entry],
+    outfile,
+    define: {
+      'import.meta.url': JSON.stringify(`file://${join(checkout, entry)}`),
+      MALLORN_VERSION: JSON.stringify(packageVersion()),
+    },
+  });
+  const child = fork(outfile, args);
+  let outcome = { failed: 1, skipped: 0 };
+  child.on('message', (message: typeof outcome) => {
+    outcome = message;
+  });
+  await once(child, 'close');
+  return outcome;
 }
 
 /** From the linker's map: all of the RAM region is data, heap or stack. */

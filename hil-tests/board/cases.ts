@@ -1,7 +1,8 @@
 /** What the emulated board must do: whole updates, refusals, power cuts. Each case throws when it does not. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,6 +24,7 @@ import { repoRoot } from '../support/paths.js';
 import { EmulatedBoard } from './emulated-board.js';
 import { type FlashImage, makeImage } from './flash-image.js';
 import { type FlashOperation, tear } from './flash-operations.js';
+import { PortBoard, runPortCases, suiteKey } from './port-cases.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
@@ -245,6 +247,25 @@ export const CASES: readonly Case[] = [
   {
     name: `power cut before every ${EVERY_OPERATION}th flash operation of an update, and before each erase, also with the operation half-done`,
     run: ({ unsigned }) => cutAtOperations(unsigned, makeImage({ keys: [], model: smallModels().old })),
+  },
+  {
+    name: 'the suite for a board at a serial port passes on the emulated one behind a terminal, power switched by a command',
+    async run({ signed }) {
+      const folder = mkdtempSync(join(tmpdir(), 'mallorn-port-'));
+      writeFileSync(join(folder, 'flash.img'), makeImage({ keys: [suiteKey.publicKey], model: null }).bytes);
+      const script = join(repoRoot, 'hil-tests/board/emulated-port.sh');
+      const command = `${script} ${signed} ${folder}`;
+      execSync(command);
+      try {
+        assert.deepEqual(await runPortCases(new PortBoard(join(folder, 'port'), command), ''), {
+          failed: 0,
+          skipped: 0,
+        });
+      } finally {
+        execSync(`${script} --off ${folder}`);
+        rmSync(folder, { recursive: true });
+      }
+    },
   },
 ];
 

@@ -13,7 +13,8 @@ import { FlashImage } from './flash-image.js';
 import { FlashOperations } from './flash-operations.js';
 import { GdbStub } from './gdb-stub.js';
 
-const CONNECT_TRIES = 200;
+/** On a loaded machine QEMU takes seconds. */
+const CONNECT_TRIES = 3000;
 
 export interface BoardOptions {
   readonly firmware: string;
