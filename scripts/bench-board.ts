@@ -76,11 +76,15 @@ async function measure(
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-bench-'));
   const board = await EmulatedBoard.powerUp({ firmware: elf, folder, image, countInstructions: true });
   let text = '';
-  while (!/^end 0$/m.test(text)) {
-    text += String((await once(board.serial, 'data'))[0]);
-    if (text.includes('mallorn:')) throw new Error(text);
+  let after: FlashImage;
+  try {
+    while (!/^end 0$/m.test(text)) {
+      text += String((await once(board.serial, 'data'))[0]);
+      if (text.includes('mallorn:')) throw new Error(text);
+    }
+  } finally {
+    after = await board.cutPower();
   }
-  const after = await board.cutPower();
   rmSync(folder, { recursive: true });
   const start = BENCH_PLACES.target * BENCH_BLOCK;
   if (sha256Hex(after.bytes.subarray(start, start + target.length)) !== sha256Hex(target))

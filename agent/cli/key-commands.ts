@@ -1,4 +1,4 @@
-/** `mallorn keygen` and `mallorn sign`. */
+/** `mallorn keygen`, `mallorn sign` and `mallorn key-record`. */
 
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { IoError } from '../../core/errors.js';
 import { makeFolder } from '../make-folder.js';
 import { table } from './output.js';
-import { type AddCommand, readKey, withProgress } from './session.js';
+import { type AddCommand, integer, readKey, withProgress } from './session.js';
 
 export const addKeygen: AddCommand = (program, open) => {
   program
@@ -46,6 +46,34 @@ export const addSign: AddCommand = (program, open) => {
       session.output.result({ output: flags.output }, () => [`signed  ${flags.output}`]);
     });
 };
+
+export const addKeyRecord: AddCommand = (program, open) => {
+  program
+    .command('key-record')
+    .description('sign a record that gives microcontrollers other trusted keys')
+    .argument('<pub...>', 'public keys to trust from then on, up to 4')
+    .requiredOption('--root <file>', 'private key whose public half the devices were built with')
+    .requiredOption('--record-version <n>', 'above that of the record before', integer)
+    .option('--device-class <name>', 'class of the devices it is for (default: any)', '')
+    .requiredOption('-o, --output <file>', 'record to write')
+    .action(async (paths: string[], flags: KeyRecordFlags, self: Command) => {
+      const session = open(self);
+      const keys = await Promise.all(paths.map(readKey));
+      const { recordVersion: version, deviceClass, output } = flags;
+      const record = session.platform.library.signKeyRecord({ version, deviceClass, keys }, await readKey(flags.root));
+      await writeFile(output, record, { flush: true });
+      session.output.result({ output, version, keys: keys.length }, () => [
+        `version ${version}, ${keys.length} keys  ${output}`,
+      ]);
+    });
+};
+
+interface KeyRecordFlags {
+  readonly root: string;
+  readonly recordVersion: number;
+  readonly deviceClass: string;
+  readonly output: string;
+}
 
 type NewFile = readonly [path: string, bytes: Uint8Array, mode: number];
 

@@ -1,5 +1,6 @@
 /** What the command line is given by its main file. Only types come from targets/: the main file passes the values. */
 
+import type * as cliLibrary from '../../targets/node/cli-library.js';
 import type * as node from '../../targets/node/index.js';
 import type * as agentMain from '../agent.main.js';
 
@@ -14,7 +15,8 @@ export type Library = Pick<
   | 'patchInfo'
   | 'signPatch'
   | 'verifyPatch'
->;
+> &
+  Pick<typeof cliLibrary, 'signKeyRecord'>;
 
 export type {
   CallOptions,

@@ -7,7 +7,7 @@ import { addCreate } from './create-command.js';
 import { EXIT_OK, EXIT_USAGE, exitCodeOf, Interrupted, UsageError } from './failure.js';
 import { addFingerprint } from './fingerprint-command.js';
 import { addInfo } from './info-command.js';
-import { addKeygen, addSign } from './key-commands.js';
+import { addKeygen, addKeyRecord, addSign } from './key-commands.js';
 import { Output } from './output.js';
 import type { Platform } from './platform.js';
 import { addPublish } from './publish-command.js';
@@ -20,6 +20,7 @@ const COMMANDS: readonly AddCommand[] = [
   addInfo,
   addKeygen,
   addSign,
+  addKeyRecord,
   addFingerprint,
   addPublish,
   addAgent,

@@ -21,10 +21,3 @@ class BytesView {
 const globals = globalThis as unknown as Record<'DataView' | 'BigInt', unknown>;
 globals['DataView'] = BytesView;
 globals['BigInt'] = (value: number) => value;
-(Object as unknown as Record<'assign', unknown>)['assign'] = (
-  into: Record<string, unknown>,
-  from: Record<string, unknown>,
-) => {
-  for (const name in from) into[name] = from[name];
-  return into;
-};
