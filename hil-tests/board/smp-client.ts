@@ -9,6 +9,8 @@ import {
   DELTA_KEYS,
   DELTA_STATUS,
   GROUP_DELTA,
+  GROUP_OS,
+  OS_ECHO,
   SMP_HEADER_BYTES,
   SMP_READ,
   SMP_WRITE,
@@ -30,6 +32,7 @@ export const CHUNK_BYTES = 512;
 const MAX_PACKET_BYTES = 4096;
 /** A device that checks a signature answers nothing for a while. */
 const TRIES = 60;
+const HELLO_MS = 200;
 
 /** The device refused: its error, and the reason it gave. */
 export class Refused extends Error {
@@ -45,7 +48,7 @@ export class SmpClient {
   /** Everything the device sent, log lines too. */
   log = '';
   private readonly stream: ByteStream;
-  private readonly timeoutMs: number;
+  private timeoutMs: number;
   private readonly writer: ConsoleWriter;
   private readonly reader = new ConsoleReader(new Uint8Array(MAX_PACKET_BYTES));
   private sequence = 0;
@@ -87,6 +90,14 @@ export class SmpClient {
       return map;
     }
     throw new Error(`no answer to group ${group} command ${command}; the device said: ${this.log.slice(-300)}`);
+  }
+
+  /** Waits until the device answers at all: what is sent while it starts is lost. */
+  async hello(): Promise<void> {
+    const { timeoutMs } = this;
+    this.timeoutMs = HELLO_MS;
+    await this.request(GROUP_OS, OS_ECHO, { d: 'hello' });
+    this.timeoutMs = timeoutMs;
   }
 
   /** Sends a whole patch and waits until the model is staged. `sent` hears how many patch bytes are through. */
