@@ -78,7 +78,7 @@ async function measure(
   let text = '';
   let after: FlashImage;
   try {
-    while (!/^end 0$/m.test(text)) {
+    while (!/^end=0$/m.test(text)) {
       text += String((await once(board.serial, 'data'))[0]);
       if (text.includes('mallorn:')) throw new Error(text);
     }
@@ -90,6 +90,6 @@ async function measure(
   if (sha256Hex(after.bytes.subarray(start, start + target.length)) !== sha256Hex(target))
     throw new Error(`wrong target: ${text}`);
   return new Map(
-    [...text.matchAll(/^(\w+) (\S+)$/gm)].map(([, name, value]): [string, number] => [name!, Number(value)]),
+    [...text.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]): [string, number] => [name!, Number(value)]),
   );
 }
