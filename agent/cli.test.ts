@@ -17,10 +17,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { makeKeyRecord } from '../core/slots/key-record.js';
 import { EmbeddedBroker } from '../hil-tests/support/embedded-broker.js';
 import { withFlip, withHeader } from '../hil-tests/support/forge-patch.js';
 import { makePatch, noise, sha256Hex, testKeypair } from '../hil-tests/support/make-patch.js';
 import { repoRoot } from '../hil-tests/support/paths.js';
+import { NodeSigner } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { DEFAULT_TOPIC_PREFIX, deviceTopics } from './topics.js';
 
@@ -199,6 +201,26 @@ describe('the way of a patch', () => {
       assert.equal((await mallorn('apply', 'source.bin', 'n.mlrn', '-o', 'n.out')).code, 0);
       assert.deepEqual(new Uint8Array(readFileSync(at('n.out'))), target);
     }
+  });
+
+  test('key-record', async () => {
+    const record = await mallorn(
+      'key-record',
+      'our.pub',
+      '--key',
+      'our.key',
+      '--record-version',
+      '3',
+      '-o',
+      'keys.mlkr',
+    );
+    assert.equal(record.code, 0);
+    const { publicKey, privateKey } = ours;
+    const expected = makeKeyRecord({ version: 3, deviceClass: '', keys: [publicKey] }, new NodeSigner(privateKey));
+    assert.deepEqual(new Uint8Array(readFileSync(at('keys.mlkr'))), expected);
+    const zero = ['key-record', 'our.pub', '--key', 'our.key', '--record-version', '0', '-o', 'none.mlkr'];
+    assert.notEqual((await mallorn(...zero)).code, 0);
+    assert.ok(!existsSync(at('none.mlkr')));
   });
 
   test('sign', async () => {

@@ -52,7 +52,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Running
   const mcu = await SimulatedMcu.create({
     wasm,
     program: await readFile(
-      new URL(keys.length > 0 ? 'board.qjs.js' : 'board-unsigned.qjs.js', import.meta.url),
+      new URL(keys.length > 0 ? 'mallorn.qjs.js' : 'mallorn-unsigned.qjs.js', import.meta.url),
       'utf8',
     ),
     flash: file === null ? factoryFlash(options) : file.bytes,

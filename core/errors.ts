@@ -38,6 +38,7 @@ export type ErrorCode =
   | 'BAD_TRUST'
   | 'THRESHOLD_NOT_MET'
   | 'TRUST_ROLLED_BACK'
+  | 'BAD_KEY_RECORD'
   // Devices, files and links.
   | 'IO'
   | 'OUTPUT_IS_INPUT'

@@ -3,11 +3,12 @@
  * bundle, dist/scripts. `--quiet` prints only errors. The metafiles go to .build/meta for scripts/layers.ts.
  */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
+import { deviceDefines, EVERYTHING } from './device-flags.js';
 import { neutralBundle, nodeBundle, packageVersion, root } from './esbuild-options.js';
 
 interface Product {
@@ -17,27 +18,22 @@ interface Product {
   /** The worker's file, seen from the output; a bundle that names none runs its own workers or has none. */
   readonly worker?: string;
   readonly shebang?: boolean;
-  readonly define?: Readonly<Record<string, string>>;
 }
+
+const deviceBundle: BuildOptions = { ...neutralBundle, define: deviceDefines(EVERYTHING) };
+/** For simulated devices that trust their gateway. */
+const unsignedBundle: BuildOptions = { ...neutralBundle, define: deviceDefines({ ...EVERYTHING, signed: false }) };
+/** `qjs` brings these two. */
+const linuxBundle: BuildOptions = { ...deviceBundle, external: ['std', 'os'] };
 
 const PRODUCTS: readonly Product[] = [
   { entry: 'agent/cli.ts', output: 'dist/cli.js', options: nodeBundle, shebang: true },
   { entry: 'targets/node/index.ts', output: 'dist/index.js', options: nodeBundle, worker: './worker.js' },
   { entry: 'targets/node/worker.main.ts', output: 'dist/worker.js', options: nodeBundle },
-  { entry: 'targets/quickjs/main.ts', output: 'dist/mallorn.qjs.js', options: neutralBundle },
   { entry: 'agent/simulator.main.ts', output: 'dist/simulator.js', options: nodeBundle },
-  {
-    entry: 'targets/quickjs/board.main.ts',
-    output: 'dist/board.qjs.js',
-    options: neutralBundle,
-    define: { MALLORN_SIGNED: 'true' },
-  },
-  {
-    entry: 'targets/quickjs/board.main.ts',
-    output: 'dist/board-unsigned.qjs.js',
-    options: neutralBundle,
-    define: { MALLORN_SIGNED: 'false' },
-  },
+  { entry: 'targets/quickjs/board.main.ts', output: 'dist/mallorn.qjs.js', options: deviceBundle },
+  { entry: 'targets/quickjs/board.main.ts', output: 'dist/mallorn-unsigned.qjs.js', options: unsignedBundle },
+  { entry: 'targets/quickjs/linux.main.ts', output: 'dist/mallorn-linux.qjs.mjs', options: linuxBundle },
   { entry: 'scripts/demo.ts', output: 'dist/scripts/demo.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/test-kill.ts', output: 'dist/scripts/test-kill.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/test-fleet.ts', output: 'dist/scripts/test-fleet.js', options: nodeBundle, worker: '../worker.js' },
@@ -45,11 +41,14 @@ const PRODUCTS: readonly Product[] = [
   { entry: 'scripts/bench-size.ts', output: 'dist/scripts/bench-size.js', options: nodeBundle, worker: '../worker.js' },
 ];
 
+const QJSC = join(process.env['MALLORN_HIL_CACHE'] ?? join(root, '.cache/hil'), 'host/qjsc');
+
 const quiet = process.argv.includes('--quiet');
 const started = performance.now();
 const products = PRODUCTS.filter(({ entry }) => existsSync(join(root, entry)));
 const [typesBuilt, ...sizes] = await Promise.all([buildTypes(), ...products.map(bundle)]);
 if (!typesBuilt) process.exitCode = 1;
+if (existsSync(QJSC)) compileDevice();
 if (!quiet) {
   products.forEach(({ output }, i) => {
     console.log(`${output.padEnd(28)} ${Math.ceil(sizes[i]! / 1024)} KiB`);
@@ -58,15 +57,15 @@ if (!quiet) {
 }
 
 /** Returns the bundle's size in bytes. */
-async function bundle({ entry, output, options, worker, define, shebang = false }: Product): Promise<number> {
+async function bundle({ entry, output, options, worker, shebang = false }: Product): Promise<number> {
   const result = await build({
     ...options,
     entryPoints: [entry],
     outfile: output,
     write: false,
     define: {
+      ...options.define,
       MALLORN_VERSION: JSON.stringify(packageVersion()),
-      ...define,
       ...(worker === undefined ? {} : { MALLORN_WORKER: JSON.stringify(worker) }),
     },
     ...(shebang ? { banner: { js: `#!/usr/bin/env node\n${options.banner?.['js'] ?? ''}` } } : {}),
@@ -75,6 +74,13 @@ async function bundle({ entry, output, options, worker, define, shebang = false 
   replaceFile(join(root, output), file!.contents, shebang ? 0o755 : 0o644);
   replaceFile(join(root, '.build/meta', `${basename(output)}.json`), JSON.stringify(result.metafile, null, 1), 0o644);
   return file!.contents.length;
+}
+
+/** The device program's bytecode as a C array, where scripts/hil-setup.sh has built QuickJS's compiler: bytecode is for that engine alone. */
+function compileDevice(): void {
+  const path = join(root, `dist/mallorn.qjs.c.${process.pid}.tmp`);
+  execFileSync(QJSC, ['-s', '-c', '-N', 'mallorn_program', '-o', path, join(root, 'dist/mallorn.qjs.js')]);
+  renameSync(path, join(root, 'dist/mallorn.qjs.c'));
 }
 
 /** Renamed into place, so that a program that starts during a build finds the old file or the new one, whole. */

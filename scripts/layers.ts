@@ -9,7 +9,7 @@ import { build, type Metafile } from 'esbuild';
 import { neutralBundle, nodeBundle, root } from './esbuild-options.js';
 
 const FOLDERS = ['core', 'targets', 'agent', 'hil-tests', 'scripts'];
-const MCU_ENTRIES = ['targets/quickjs/main.ts', 'targets/quickjs/board.main.ts'];
+const MCU_ENTRIES = ['targets/quickjs/board.main.ts', 'targets/quickjs/linux.main.ts'];
 /** What a microcontroller has no use for and no room for. */
 const NOT_ON_A_DEVICE = /^(core\/diff|core\/formats|targets\/node|agent)\//;
 
@@ -82,6 +82,7 @@ async function deviceFaults(): Promise<string[]> {
     ...neutralBundle,
     entryPoints: MCU_ENTRIES,
     outdir: '.build/layers',
+    external: ['std', 'os'],
     write: false,
   });
   return Object.keys(metafile!.inputs)

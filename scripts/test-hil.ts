@@ -5,15 +5,19 @@
  *
  *   npm run test:hil                     all of it
  *   npm run test:hil -- PART             the cases whose name contains PART
+ *   HIL_PORT=/dev/ttyUSB0 [HIL_POWER_CMD=COMMAND] npm run test:hil       on a board at a serial port, see docs/firmware.md
  */
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
-import { CASES } from '../hil-tests/board/cases.js';
+import { toHex } from '../core/hex.js';
+import { CASES, root } from '../hil-tests/board/cases.js';
+import { LINUX_CASES } from '../hil-tests/board/linux-cases.js';
 import { buildFirmware, DEFAULT_STACK_BYTES, type Firmware } from './build-firmware.js';
-import { nodeBundle, packageVersion, root } from './esbuild-options.js';
+import { ONE_SLOT_SCRATCH_BLOCKS } from './device-flags.js';
+import { root as checkout, nodeBundle, packageVersion } from './esbuild-options.js';
 
 /** With which the suite passes whatever the timing; docs/firmware.md says what it needs at least. */
 const RAM_SIGNED_KIB = 84;
@@ -30,20 +34,26 @@ interface Report {
 }
 
 const part = process.argv[2] ?? '';
-const missing = missingTools();
-const report = missing === null ? await runSuite() : withoutTools(missing);
+const report = process.env['HIL_PORT'] === undefined ? await runEmulated() : await runOnPort();
 console.log(JSON.stringify(report));
 process.exitCode = report.failed === 0 ? 0 : 1;
 
+async function runEmulated(): Promise<Report> {
+  const missing = missingTools();
+  return missing === null ? runSuite() : withoutTools(missing);
+}
+
 /** What is missing; null when all is there. */
 function missingTools(): string | null {
-  const { status, stdout, stderr } = spawnSync(join(root, 'scripts/hil-setup.sh'), ['--check'], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(join(checkout, 'scripts/hil-setup.sh'), ['--check'], {
+    encoding: 'utf8',
+  });
   return status === 0 ? null : (stdout ?? '').trim() || (stderr ?? '').trim() || 'scripts/hil-setup.sh does not run';
 }
 
 function withoutTools(reason: string): Report {
   const inCi = process.env['CI'] === 'true';
-  const count = CASES.filter(({ name }) => name.includes(part)).length;
+  const count = [...CASES, ...LINUX_CASES].filter(({ name }) => name.includes(part)).length;
   console.log(`${inCi ? 'FAILED' : 'skipped'}: ${reason}. scripts/hil-setup.sh installs it.`);
   const outcome = inCi ? { failed: count, skipped: 0 } : { failed: 0, skipped: count };
   return { ...outcome, ramSignedKiB: null, ramUnsignedKiB: null, codeKiB: null };
@@ -51,30 +61,56 @@ function withoutTools(reason: string): Report {
 
 async function runSuite(): Promise<Report> {
   const stackBytes = DEFAULT_STACK_BYTES;
-  const signed = await buildFirmware({ signed: true, ramBytes: RAM_SIGNED_KIB * 1024, stackBytes });
-  const unsigned = await buildFirmware({ signed: false, ramBytes: RAM_UNSIGNED_KIB * 1024, stackBytes });
-  const outfile = join(root, '.build/board-suite.mjs');
-  await build({
-    ...nodeBundle,
-    entryPoints: ['hil-tests/board/board.main.ts'],
-    outfile,
-    define: {
-      'import.meta.url': JSON.stringify(`file://${join(root, 'hil-tests/board/board.main.ts')}`),
-      MALLORN_VERSION: JSON.stringify(packageVersion()),
-    },
+  const rootKey = toHex(root.publicKey);
+  const ramBytes = RAM_SIGNED_KIB * 1024;
+  const signed = await buildFirmware({ signed: true, rootKey, ramBytes, stackBytes });
+  const oneSlot = await buildFirmware({
+    name: 'mallorn-one-slot',
+    signed: true,
+    scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS,
+    ramBytes,
+    stackBytes,
   });
-  const child = fork(outfile, [signed.elf, unsigned.elf, part]);
-  let outcome = { failed: 1, skipped: 0 };
-  child.on('message', (message: typeof outcome) => {
-    outcome = message;
+  const unsigned = await buildFirmware({
+    name: 'mallorn-unsigned',
+    signed: false,
+    ramBytes: RAM_UNSIGNED_KIB * 1024,
+    stackBytes,
   });
-  await once(child, 'close');
+  let outcome = await runBundled('hil-tests/board/board.main.ts', [signed.elf, unsigned.elf, oneSlot.elf, part]);
   const codeKiB = Math.ceil(signed.codeBytes / 1024);
   if (codeKiB > MOST_CODE_KIB) {
     console.error(`code: expected at most ${MOST_CODE_KIB} KiB, got ${codeKiB}`);
     outcome = { ...outcome, failed: outcome.failed + 1 };
   }
   return { ...outcome, ramSignedKiB: ramKiB(signed), ramUnsignedKiB: ramKiB(unsigned), codeKiB };
+}
+
+/** The suite of a board at a serial port: nothing is built, and its memory is its own. */
+async function runOnPort(): Promise<Report> {
+  const outcome = await runBundled('hil-tests/board/port.main.ts', [part]);
+  return { ...outcome, ramSignedKiB: null, ramUnsignedKiB: null, codeKiB: null };
+}
+
+/** In a process of its own, which reports how many cases failed and were skipped. */
+async function runBundled(entry: string, args: readonly string[]): Promise<{ failed: number; skipped: number }> {
+  const outfile = join(checkout, '.build', basename(entry).replace(/ts$/, 'mjs'));
+  await build({
+    ...nodeBundle,
+    entryPoints: [entry],
+    outfile,
+    define: {
+      'import.meta.url': JSON.stringify(`file://${join(checkout, entry)}`),
+      MALLORN_VERSION: JSON.stringify(packageVersion()),
+    },
+  });
+  const child = fork(outfile, args);
+  let outcome = { failed: 1, skipped: 0 };
+  child.on('message', (message: typeof outcome) => {
+    outcome = message;
+  });
+  await once(child, 'close');
+  return outcome;
 }
 
 /** From the linker's map: all of the RAM region is data, heap or stack. */

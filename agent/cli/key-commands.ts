@@ -1,4 +1,4 @@
-/** `mallorn keygen` and `mallorn sign`. */
+/** `mallorn keygen`, `mallorn sign` and `mallorn key-record`. */
 
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -7,11 +7,11 @@ import { type Command, Option } from 'commander';
 import { IoError } from '../../core/errors.js';
 import { makeFolder } from '../make-folder.js';
 import { UsageError } from './failure.js';
-import { addSigningFlags, type SigningFlags, signingKey } from './key-options.js';
+import { addSigningFlags, readPublicKeyFile, type SigningFlags, signingKey } from './key-options.js';
 import { table } from './output.js';
 import { addPassphraseFlags, type PassphraseFlags, passphraseOf } from './passphrase.js';
 import type { PrivateKeyForm, PublicKeyForm } from './platform.js';
-import { type AddCommand, withProgress } from './session.js';
+import { type AddCommand, integer, withProgress } from './session.js';
 
 interface KeygenFlags extends PassphraseFlags {
   readonly output: string;
@@ -82,6 +82,35 @@ async function newPassphrase(flags: KeygenFlags): Promise<string | undefined> {
     throw new UsageError('the two passphrases differ');
   }
   return passphrase;
+}
+
+export const addKeyRecord: AddCommand = (program, open) => {
+  const command = program
+    .command('key-record')
+    .description('sign a record, with the root key, that gives microcontrollers other trusted keys')
+    .argument('<pub...>', 'public keys to trust from then on, up to 4')
+    .requiredOption('--record-version <n>', 'above that of the record before', integer)
+    .option('--device-class <name>', 'class of the devices it is for (default: any)', '')
+    .requiredOption('-o, --output <file>', 'record to write');
+  addSigningFlags(command).action(async (paths: string[], flags: KeyRecordFlags, self: Command) => {
+    const session = open(self);
+    const keys = await Promise.all(paths.map((path) => readPublicKeyFile(session, path)));
+    const { recordVersion: version, deviceClass, output } = flags;
+    const root = await signingKey(session, flags);
+    if (root === null)
+      throw new UsageError('expected --key or --signer: the root key that the devices were built with');
+    const record = session.platform.library.signKeyRecord({ version, deviceClass, keys }, root);
+    await writeFile(output, record, { flush: true });
+    session.output.result({ output, version, keys: keys.length }, () => [
+      `version ${version}, ${keys.length} keys  ${output}`,
+    ]);
+  });
+};
+
+interface KeyRecordFlags extends SigningFlags {
+  readonly recordVersion: number;
+  readonly deviceClass: string;
+  readonly output: string;
 }
 
 type NewFile = readonly [path: string, bytes: Uint8Array, mode: number];

@@ -2,6 +2,7 @@
 
 import type { SignatureVerifier } from '../../core/ports.js';
 import type { TrustSignature } from '../../core/trust/trust-file.js';
+import type * as cliLibrary from '../../targets/node/cli-library.js';
 import type * as node from '../../targets/node/index.js';
 import type { ExternalSigner } from '../../targets/node/index.js';
 import type * as serialMcu from '../../targets/serial-mcu/index.js';
@@ -24,7 +25,8 @@ export type Library = Pick<
   | 'verifyPatch'
   | 'writePrivateKey'
   | 'writePublicKey'
->;
+> &
+  Pick<typeof cliLibrary, 'signKeyRecord'>;
 
 export type {
   CallOptions,

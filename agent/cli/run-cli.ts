@@ -9,7 +9,7 @@ import { addFingerprint } from './fingerprint-command.js';
 import { addDevices, addFlash } from './flash-command.js';
 import { addInfo } from './info-command.js';
 import { addJobs } from './jobs-command.js';
-import { addKeygen, addSign } from './key-commands.js';
+import { addKeygen, addKeyRecord, addSign } from './key-commands.js';
 import { Output } from './output.js';
 import type { Platform } from './platform.js';
 import { addPublish } from './publish-command.js';
@@ -24,6 +24,7 @@ const COMMANDS: readonly AddCommand[] = [
   addInfo,
   addKeygen,
   addSign,
+  addKeyRecord,
   addTrust,
   addFingerprint,
   addPublish,

@@ -91,8 +91,7 @@ export interface SignatureCheck {
 
 /**
  * Returns when one trusted key has a valid signature over the header.
- * @throws SignatureError UNSIGNED, UNKNOWN_SIGNER or BAD_SIGNATURE; MallornError VERIFY_UNAVAILABLE when the verifier
- * calls even a known good signature invalid, which is what running out of memory looks like in some libraries.
+ * @throws SignatureError UNSIGNED, UNKNOWN_SIGNER or BAD_SIGNATURE; MallornError VERIFY_UNAVAILABLE
  */
 export function requireSignature({ header, blocks, trustedKeys, verifier, hasher }: SignatureCheck): void {
   if (blocks.length === 0)
@@ -103,16 +102,33 @@ export function requireSignature({ header, blocks, trustedKeys, verifier, hasher
     const keyId = keyIdOf(publicKey, hasher);
     for (const block of blocks) {
       if (!equalBytes(block.keyId, keyId)) continue;
-      fault = ed25519Precheck(publicKey, block.signature);
-      if (fault !== null) continue;
-      if (verifier.verify(publicKey, message, block.signature) === 'valid') return;
-      fault = 'does not verify';
+      fault = signatureFault(publicKey, message, block.signature, verifier);
+      if (fault === null) return;
     }
   }
   if (fault === null)
     throw new SignatureError('UNKNOWN_SIGNER', 'expected a signature by a trusted key, got only unknown signers');
-  if (verifier.verify(KNOWN_GOOD.publicKey, KNOWN_GOOD.message, KNOWN_GOOD.signature) !== 'valid') {
-    throw new MallornError('VERIFY_UNAVAILABLE', 'the verifier rejects a known good signature: it cannot be believed');
-  }
-  throw new SignatureError('BAD_SIGNATURE', `the signature by a trusted key is bad: ${fault}`);
+  throw badSignature(fault, verifier);
+}
+
+/** Null when the signature is valid, else what is wrong with it. */
+export function signatureFault(
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+  verifier: SignatureVerifier,
+): string | null {
+  const fault = ed25519Precheck(publicKey, signature);
+  if (fault !== null) return fault;
+  return verifier.verify(publicKey, message, signature) === 'valid' ? null : 'does not verify';
+}
+
+/**
+ * BAD_SIGNATURE; VERIFY_UNAVAILABLE when the verifier calls even a known good signature invalid, which is what running out of
+ * memory looks like in some libraries.
+ */
+export function badSignature(fault: string, verifier: SignatureVerifier): MallornError {
+  if (verifier.verify(KNOWN_GOOD.publicKey, KNOWN_GOOD.message, KNOWN_GOOD.signature) !== 'valid')
+    return new MallornError('VERIFY_UNAVAILABLE', 'the verifier rejects a known good signature: it cannot be believed');
+  return new SignatureError('BAD_SIGNATURE', `the signature by a trusted key is bad: ${fault}`);
 }

@@ -37,6 +37,7 @@ export type BootOutcome = 'none' | 'good' | 'trial' | 'reverted';
 const SCAN_BYTES = 256;
 
 export class FlashSlots implements SlotStore {
+  readonly count = 2;
   private readonly regions: SlotRegions;
   private readonly trialBoots: number;
   private readonly log: RecordLog;

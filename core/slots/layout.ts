@@ -5,6 +5,7 @@
 import { IoError } from '../errors.js';
 import { FlashRegion } from '../flash-region.js';
 import type { FlashDevice, FlashStatus } from '../ports.js';
+import type { OneSlotRegions } from './one-slot.js';
 
 export interface BlockRange {
   readonly firstBlock: number;
@@ -26,6 +27,11 @@ export interface SlotRegions {
   readonly slots: readonly [FlashDevice, FlashDevice];
   readonly journal: FlashDevice;
   readonly records: readonly [FlashDevice, FlashDevice];
+}
+
+export interface OneSlotPlan {
+  readonly keys: readonly [FlashDevice, FlashDevice];
+  readonly regions: OneSlotRegions;
 }
 
 export interface LayoutSizes {
@@ -54,6 +60,22 @@ export function planLayout(status: FlashStatus, sizes: LayoutSizes = {}): SlotLa
   const layout = { slots: [take(slotBlocks), take(slotBlocks)] as const, journal, records, keys };
   checkLayout(status, layout);
   return layout;
+}
+
+/** As `regionsOf`, for a part without room for a second slot: keys, records, journal and scratch area in front, the rest one slot. Throws IoError. */
+export function planOneSlot(flash: FlashDevice, scratchBlocks: number): OneSlotPlan {
+  let next = 0;
+  const take = (blocks: number): FlashDevice => {
+    const firstBlock = next;
+    next += blocks;
+    if (blocks < 1 || next > flash.status().blocks)
+      throw new IoError(`slot layout: expected more than ${firstBlock} blocks, got ${flash.status().blocks}`);
+    return new FlashRegion(flash, { firstBlock, blocks });
+  };
+  const keys = [take(1), take(1)] as const;
+  const records = [take(1), take(1)] as const;
+  const regions = { records, journal: take(2), scratch: take(scratchBlocks), slot: take(flash.status().blocks - next) };
+  return { keys, regions };
 }
 
 /** Throws IoError when a range is empty, leaves the part, or overlaps another. */

@@ -1,6 +1,6 @@
 /**
- * The delta group of SMP: what a device is and has (info), one update (begin, data, status, abort), and which model runs
- * (activate, confirm, rollback). Answers are written at once; what takes longer is `pending`, and the peer asks again.
+ * The delta group of SMP: what a device is and has (info), one update (begin, data, status, abort), which model runs
+ * (activate, confirm, rollback), and whose updates it takes (keys). Answers are written at once; what takes longer is `pending`, and the peer asks again.
  */
 
 import { IoError } from '../errors.js';
@@ -14,6 +14,7 @@ import {
   DELTA_CONFIRM,
   DELTA_DATA,
   DELTA_INFO,
+  DELTA_KEYS,
   DELTA_ROLLBACK,
   DELTA_STATUS,
   GROUP_DELTA,
@@ -49,12 +50,14 @@ export class DeltaGroup {
       case DELTA_DATA:
         return this.data();
       case DELTA_STATUS:
-        this.progress(GROUP_DELTA);
+        this.progress(GROUP_DELTA, command);
         return true;
       case DELTA_ABORT:
         this.session.abort();
-        this.progress(GROUP_DELTA);
+        this.progress(GROUP_DELTA, command);
         return true;
+      case DELTA_KEYS:
+        return this.keys();
       default:
         this.change(command);
         return true;
@@ -70,9 +73,13 @@ export class DeltaGroup {
     return false;
   }
 
-  /** Where the update stands, or why it failed. */
-  progress(group: number): void {
+  /** Where the update stands, or why it failed; of a key record how it fared. */
+  progress(group: number, command: number): void {
     const { session, answer } = this;
+    if (group === GROUP_DELTA && command === DELTA_KEYS) {
+      this.keyState();
+      return;
+    }
     if (session.failure !== null) {
       this.fault(session.failure === 'IO' ? RC_DEVICE : RC_REFUSED, session.failure);
       return;
@@ -98,13 +105,14 @@ export class DeltaGroup {
   private info(): void {
     const { answer, device } = this;
     const { slots } = device;
-    answer.putUint('slots', 2);
+    answer.putUint('slots', slots.count);
     answer.putUint('room', device.slotBytes);
     answer.putUint('counter', slots.counterFloor());
     answer.putUint('ram', device.maxBufferBytes);
     answer.putBoolean('zstd', device.decompressor !== null);
     answer.putBoolean('signed', device.trustedKeys !== null);
     answer.putBoolean('raw', true);
+    if (device.keyRing !== undefined) answer.putUint('keys', device.keyRing.version);
     const { heap, heapPeak, stackPeak, serialLost } = device.usage();
     answer.beginMap('use');
     answer.putUint('heap', heap);
@@ -164,6 +172,11 @@ export class DeltaGroup {
 
   private change(command: number): void {
     const { slots } = this.device;
+    // A model that was written in place is active once it is whole, and there is no way back.
+    if (slots.count === 1) {
+      this.fault(RC_NOT_SUPPORTED, 'command');
+      return;
+    }
     try {
       if (command === DELTA_ACTIVATE) {
         if (slots.inactiveState() !== 'staged') {
@@ -183,5 +196,29 @@ export class DeltaGroup {
       if (!(error instanceof IoError)) throw error;
       this.fault(RC_DEVICE, error.code);
     }
+  }
+
+  /** Without a record, how the last one fared. */
+  private keys(): boolean {
+    const { session } = this;
+    const record = this.request.byteString('record');
+    if (this.device.keyRing === undefined) this.fault(RC_NOT_SUPPORTED, 'keys');
+    else if (record === null) this.keyState();
+    else if (session.state === 'receiving') this.fault(RC_WRONG_STATE, session.state);
+    else {
+      session.rotateKeys(record);
+      return false;
+    }
+    return true;
+  }
+
+  private keyState(): void {
+    const { session, answer } = this;
+    if (session.keyFailure !== null) {
+      this.fault(session.keyFailure === 'IO' ? RC_DEVICE : RC_REFUSED, session.keyFailure);
+      return;
+    }
+    answer.putUint('keys', this.device.keyRing!.version);
+    answer.putBoolean('pending', session.busy);
   }
 }

@@ -26,6 +26,7 @@ export const DELTA_ACTIVATE = 4;
 export const DELTA_CONFIRM = 5;
 export const DELTA_ROLLBACK = 6;
 export const DELTA_ABORT = 7;
+export const DELTA_KEYS = 8;
 
 /** SMP's own error codes (group 0 of `err`), as far as a server needs them. */
 export const RC_INVALID = 3;

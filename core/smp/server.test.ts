@@ -5,6 +5,7 @@ import { type FlashImage, makeImage } from '../../hil-tests/board/flash-image.js
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from '../../hil-tests/board/smp-client.js';
 import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../../hil-tests/support/make-patch.js';
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
+import { InvalidPatch } from '../errors.js';
 import { regionsOf } from '../slots/layout.js';
 import { ConsoleReader, ConsoleWriter } from './console-framing.js';
 import {
@@ -14,6 +15,7 @@ import {
   DELTA_CONFIRM,
   DELTA_DATA,
   DELTA_INFO,
+  DELTA_KEYS,
   DELTA_ROLLBACK,
   DELTA_STATUS,
   GROUP_DELTA,
@@ -367,4 +369,47 @@ test('a stranger, a wrong base, a device without keys and a full heap are refuse
     throw Object.assign(new Error('out of memory'), { name: 'InternalError' });
   };
   assert.equal(await begin(PATCH, { hasher: { reset: full, update: full, digest: full } }), 'OUT_OF_MEMORY');
+});
+
+test('a key record is taken between updates, and refused by code during one and where it is none', async () => {
+  const taken: Uint8Array[] = [];
+  const keyRing = {
+    version: 3,
+    rotate(record: Uint8Array): void {
+      if (record.length === 1) throw new InvalidPatch('COUNTER_TOO_LOW', 'a version');
+      if (record.length === 2) throw Object.assign(new Error('out of memory'), { name: 'InternalError' });
+      taken.push(record.slice());
+      keyRing.version = 4;
+    },
+  };
+  const bench = new Bench(undefined, { keyRing });
+  const rotation = (record: Uint8Array): Promise<string> =>
+    bench.client.rotateKeys(record).then(
+      (version) => `version ${version}`,
+      (error) => (error as Refused).reason,
+    );
+  assert.equal((await bench.ask(DELTA_INFO))['keys'], 3);
+  const record = noise(236, 4);
+  assert.equal(await rotation(record), 'version 4');
+  assert.deepEqual(taken, [record]);
+  assert.equal(await rotation(record.subarray(0, 1)), 'COUNTER_TOO_LOW');
+  assert.equal(await rotation(record.subarray(0, 2)), 'OUT_OF_MEMORY');
+  assert.equal(await rotation(record), 'version 4');
+  await bench.ask(DELTA_BEGIN, { header: PATCH.subarray(0, CHUNK_BYTES) });
+  assert.equal(await rotation(record), 'receiving');
+  assert.equal(taken.length, 2);
+  assert.equal(await new Bench().refusal(DELTA_KEYS, { record }), 'keys');
+});
+
+test('a key record is pending until its signature was looked at', async () => {
+  const keyRing = {
+    version: 0,
+    rotate(): void {
+      keyRing.version = 7;
+    },
+  };
+  const bench = new Bench(undefined, { keyRing });
+  bench.stepsAfter = 0;
+  assert.deepEqual(await bench.ask(DELTA_KEYS, { record: noise(236, 4) }), { keys: 0, pending: true });
+  assert.deepEqual(await bench.ask(DELTA_KEYS), { keys: 7, pending: false });
 });

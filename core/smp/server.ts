@@ -11,6 +11,7 @@ import { ConsoleReader, ConsoleWriter } from './console-framing.js';
 import { DeltaGroup } from './delta-group.js';
 import {
   DELTA_BEGIN,
+  DELTA_KEYS,
   DELTA_STATUS,
   GROUP_DELTA,
   GROUP_IMAGE,
@@ -88,7 +89,7 @@ export class SmpServer {
     if (session.busy && this.clock.now() < this.deadline) session.work();
     else {
       this.answer.begin();
-      this.group.progress(this.header.group);
+      this.group.progress(this.header.group, this.header.command);
       this.send();
       if (session.busy) this.wait(ANSWER_WITHIN_MS);
       else this.due = false;
@@ -127,8 +128,8 @@ export class SmpServer {
       // No patch's hashes protect what changes the slots, so a damaged packet must not be taken for such a command.
       if (this.reader.raw && command > DELTA_STATUS) this.fault(RC_NOT_SUPPORTED);
       else if (!this.group.handle(command)) {
-        // A signature takes seconds on a slow part: that the update begins is told before.
-        this.wait(command === DELTA_BEGIN ? 0 : ANSWER_WITHIN_MS);
+        // A signature takes seconds on a slow part: that it is looked at is told before.
+        this.wait(command === DELTA_BEGIN || command === DELTA_KEYS ? 0 : ANSWER_WITHIN_MS);
         return;
       }
     } else if (group === GROUP_IMAGE && command === IMAGE_UPLOAD) {

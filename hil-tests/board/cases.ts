@@ -1,10 +1,12 @@
 /** What the emulated board must do: whole updates, refusals, power cuts. Each case throws when it does not. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type KeyRecord, makeKeyRecord } from '../../core/slots/key-record.js';
 import {
   DELTA_ABORT,
   DELTA_ACTIVATE,
@@ -15,16 +17,22 @@ import {
   GROUP_OS,
   OS_ECHO,
 } from '../../core/smp/packet.js';
+import { ONE_SLOT_SCRATCH_BLOCKS } from '../../scripts/device-flags.js';
+import { NodeSigner } from '../../targets/node/hashing.js';
 import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
 import { EmulatedBoard } from './emulated-board.js';
 import { type FlashImage, makeImage } from './flash-image.js';
+import { type FlashOperation, tear } from './flash-operations.js';
+import { PortBoard, runPortCases, suiteKey } from './port-cases.js';
 import { SERIAL_CASES } from './serial-cases.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
   readonly signed: string;
   readonly unsigned: string;
+  /** Signatures and one slot. */
+  readonly oneSlot: string;
 }
 
 export interface Case {
@@ -39,7 +47,18 @@ const MODELS = join(repoRoot, '../shared/models');
 const DENSE = 'mww-okay-nabu-v1';
 const PAIRS = ['mlperf-kws-a', DENSE, 'tflm-micro-speech'];
 const RANDOM_CUTS = 40;
+const IN_PLACE_CUTS = 5;
+const EVERY_OPERATION = 10;
+const TEAR_SEEDS = [1, 1001];
+const ANSWER_MS = 1000;
+const HELD_ANSWER_MS = 60_000;
 const key = testKeypair(7);
+/** Built into the firmwares under test. */
+export const root = testKeypair(3);
+const UNIT_BYTES = 16384;
+const DEVICE_CLASS = 'ast1030-evb';
+/** core/patch/SPEC.md, "Header". */
+const TARGET_HASH_OFFSET = 96;
 const MCU: PatchOptions = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 };
 
 export function skipped({ needs }: Case): boolean {
@@ -121,6 +140,62 @@ export const CASES: readonly Case[] = [
     },
   },
   {
+    name: 'an in-place update is written over its own source on a device with one slot, and another one is refused',
+    needs: join(MODELS, PAIRS[0]!),
+    async run({ oneSlot }) {
+      const [old, next] = readPair(PAIRS[0]!);
+      const factory = { keys: [key.publicKey], model: old, scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS };
+      await refuses(oneSlot, makeImage(factory), [[makePatch(old, next, MCU), 'NOT_IN_PLACE']]);
+      const image = await install(oneSlot, makeImage(factory), makePatch(old, next, { ...MCU, unitBytes: UNIT_BYTES }));
+      assert.equal(sha256Hex(image.activeModel()), sha256Hex(next));
+    },
+  },
+  {
+    name: 'an in-place update whose power is cut serves the old model, the new one or none, and finishes',
+    async run({ oneSlot }) {
+      const { old, next } = smallModels();
+      const patch = makePatch(old, next, { ...MCU, unitBytes: UNIT_BYTES });
+      const factory = { keys: [key.publicKey], model: old, scratchBlocks: ONE_SLOT_SCRATCH_BLOCKS };
+      const began = performance.now();
+      await install(oneSlot, makeImage(factory), patch);
+      const wholeMs = performance.now() - began;
+      for (let cut = 1; cut <= IN_PLACE_CUTS; cut++) {
+        const left = await cutDuring(oneSlot, makeImage(factory), patch, (wholeMs * cut) / IN_PLACE_CUTS);
+        const model = left.activeModel();
+        const isWhole = [old, next].some((each) => sha256Hex(each) === sha256Hex(model));
+        assert.ok(isWhole || model.length === 0, `cut ${cut} left neither model`);
+        const after = await install(oneSlot, left, patch);
+        assert.equal(sha256Hex(after.activeModel()), sha256Hex(next), `cut ${cut}`);
+      }
+    },
+  },
+  {
+    name: 'a key record by the root key changes whose patches are taken, and any other is refused and nothing is written',
+    async run({ signed }) {
+      const { old, next } = smallModels();
+      const successor = testKeypair(9);
+      const image = makeImage({ keys: [key.publicKey], model: old });
+      const board = { version: 2, deviceClass: DEVICE_CLASS, keys: [successor.publicKey] };
+      const refused = await withBoard(signed, image, async (client) => {
+        for (const [record, reason] of [
+          [keyRecord(board, testKeypair(4)), 'BAD_SIGNATURE'],
+          [keyRecord({ ...board, deviceClass: 'another' }), 'WRONG_DEVICE_CLASS'],
+          [keyRecord(board).subarray(1), 'BAD_KEY_RECORD'],
+        ] as const)
+          assert.equal(await rotation(client, record), reason);
+      });
+      assert.deepEqual(refused.bytes, image.bytes);
+      const rotated = await withBoard(signed, image, async (client) => {
+        assert.equal(await rotation(client, keyRecord(board)), 'taken');
+        assert.equal(await rotation(client, keyRecord(board)), 'taken');
+        assert.equal(await rotation(client, keyRecord({ ...board, version: 1 })), 'COUNTER_TOO_LOW');
+      });
+      await refuses(signed, rotated, [[makePatch(old, next, MCU), 'UNKNOWN_SIGNER']]);
+      const after = await install(signed, rotated, makePatch(old, next, { ...MCU, privateKey: successor.privateKey }));
+      assert.equal(sha256Hex(after.activeModel()), sha256Hex(next));
+    },
+  },
+  {
     name: 'garbage on the serial line is dropped, and the device goes on answering',
     async run({ unsigned }) {
       const image = makeImage({ keys: [], model: smallModels().old });
@@ -171,7 +246,129 @@ export const CASES: readonly Case[] = [
     },
   },
   ...SERIAL_CASES,
+  {
+    name: `power cut before every ${EVERY_OPERATION}th flash operation of an update, and before each erase, also with the operation half-done`,
+    run: ({ unsigned }) => cutAtOperations(unsigned, makeImage({ keys: [], model: smallModels().old })),
+  },
+  {
+    name: 'the suite for a board at a serial port passes on the emulated one behind a terminal, power switched by a command',
+    async run({ signed }) {
+      const folder = mkdtempSync(join(tmpdir(), 'mallorn-port-'));
+      writeFileSync(join(folder, 'flash.img'), makeImage({ keys: [suiteKey.publicKey], model: null }).bytes);
+      const script = join(repoRoot, 'hil-tests/board/emulated-port.sh');
+      const command = `${script} ${signed} ${folder}`;
+      execSync(command);
+      try {
+        assert.deepEqual(await runPortCases(new PortBoard(join(folder, 'port'), command), ''), {
+          failed: 0,
+          skipped: 0,
+        });
+      } finally {
+        execSync(`${script} --off ${folder}`);
+        rmSync(folder, { recursive: true });
+      }
+    },
+  },
 ];
+
+/** Before which operation power goes: the one of so many, of all or of the erases. */
+interface OperationCut {
+  readonly among: 'operation' | 'erase';
+  readonly index: number;
+}
+
+/** Each cut is counted where it is seen to fire: the processor was held at that operation, and the update not at its end. */
+async function cutAtOperations(firmware: string, start: FlashImage): Promise<void> {
+  const { old, next } = smallModels();
+  const patch = makePatch(old, next, MCU);
+  const [oldHash, nextHash] = [sha256Hex(old), sha256Hex(next)];
+  const cuts = await planCuts(firmware, start, patch);
+  let torn = 0;
+  for (const cut of cuts) {
+    const { left, operation } = await cutBefore(firmware, start, patch, cut);
+    const id = `${cut.among} ${cut.index}`;
+    for (const image of [left, ...TEAR_SEEDS.map((seed) => tear(left, operation, seed + cut.index))]) {
+      torn += Number(image !== left && Buffer.compare(image.bytes, left.bytes) !== 0);
+      const model = sha256Hex(image.copy().activeModel());
+      assert.ok(model === oldHash || model === nextHash, `${id} left neither model`);
+      const after = model === nextHash ? await bootOnce(firmware, image) : await install(firmware, image, patch);
+      assert.equal(sha256Hex(after.activeModel()), nextHash, id);
+    }
+  }
+  assert.ok(torn > cuts.length, `${torn} images differ from what the cut alone left`);
+  console.log(`  ${cuts.length} cuts fired, ${torn} images of them with the operation half-done`);
+}
+
+/** Of an update that nothing disturbs: every so many operations, and each erase. */
+async function planCuts(firmware: string, start: FlashImage, patch: Uint8Array): Promise<OperationCut[]> {
+  const count = { operation: 0, erase: 0 };
+  await withHeldBoard(firmware, start, patch, ({ kind }) => {
+    count.operation++;
+    if (kind === 'erase') count.erase++;
+    return true;
+  });
+  assert.ok(count.operation > 10 * EVERY_OPERATION && count.erase > 5, `${count.operation} operations`);
+  const every = Array.from({ length: Math.ceil(count.operation / EVERY_OPERATION) }, (_, i) => i * EVERY_OPERATION);
+  return [
+    ...every.map((index): OperationCut => ({ among: 'operation', index })),
+    ...Array.from({ length: count.erase }, (_, index): OperationCut => ({ among: 'erase', index })),
+  ];
+}
+
+/** What the flash holds, and the operation that was about to happen. @throws when the update ends before it */
+async function cutBefore(
+  firmware: string,
+  start: FlashImage,
+  patch: Uint8Array,
+  { among, index }: OperationCut,
+): Promise<{ left: FlashImage; operation: FlashOperation }> {
+  let seen = 0;
+  let held: FlashOperation | null = null;
+  const left = await withHeldBoard(firmware, start, patch, (operation) => {
+    if (among === 'erase' && operation.kind !== 'erase') return true;
+    if (seen++ < index) return true;
+    held = operation;
+    return false;
+  });
+  assert.ok(held !== null, `the update ended before ${among} ${index}`);
+  return { left, operation: held };
+}
+
+/**
+ * Updates and activates while the processor is held at each flash operation; goes on as long as `hold` says so. Power is gone when
+ * it does not, or when the device has answered all.
+ */
+async function withHeldBoard(
+  firmware: string,
+  image: FlashImage,
+  patch: Uint8Array,
+  hold: (operation: FlashOperation) => boolean,
+): Promise<FlashImage> {
+  return withBoard(
+    firmware,
+    image,
+    async (client, board) => {
+      let ended = false;
+      const update = client.hello().then(() => finish(client, patch));
+      const end = update.then(() => {
+        ended = true;
+      });
+      // Never answered once the power is gone.
+      end.catch(() => {});
+      while (!ended) {
+        const operation = await Promise.race([board.operations!.next(), end]);
+        if (operation && !hold(operation)) break;
+      }
+    },
+    true,
+  );
+}
+
+async function bootOnce(firmware: string, image: FlashImage): Promise<FlashImage> {
+  return withBoard(firmware, image, async (client) => {
+    await client.request(GROUP_DELTA, DELTA_INFO);
+  });
+}
 
 function readPair(pair: string): [Uint8Array, Uint8Array] {
   const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(MODELS, pair, `${name}.tflite`)));
@@ -196,11 +393,13 @@ async function withBoard(
   firmware: string,
   image: FlashImage,
   use: (client: SmpClient, board: EmulatedBoard) => Promise<void>,
+  watchFlash = false,
 ): Promise<FlashImage> {
   const folder = mkdtempSync(join(tmpdir(), 'mallorn-board-'));
-  const board = await EmulatedBoard.powerUp({ firmware, folder, image });
+  const board = await EmulatedBoard.powerUp({ firmware, folder, image, watchFlash });
   try {
-    await use(new SmpClient(board.serial), board);
+    // A request that is repeated, because its answer took long, would make each run another.
+    await use(new SmpClient(board.serial, watchFlash ? HELD_ANSWER_MS : ANSWER_MS), board);
   } finally {
     image = await board.cutPower();
     rmSync(folder, { recursive: true });
@@ -210,11 +409,32 @@ async function withBoard(
 
 /** Sends the patch, or activates what is staged already. */
 function install(firmware: string, image: FlashImage, patch: Uint8Array): Promise<FlashImage> {
-  return withBoard(firmware, image, async (client) => {
-    const info = await client.request(GROUP_DELTA, DELTA_INFO);
-    if ((info['other'] as Answer)['state'] !== 'staged') await client.update(patch);
-    await client.request(GROUP_DELTA, DELTA_ACTIVATE, {}, true);
-  });
+  return withBoard(firmware, image, (client) => finish(client, patch));
+}
+
+async function finish(client: SmpClient, patch: Uint8Array): Promise<void> {
+  const info = await client.request(GROUP_DELTA, DELTA_INFO);
+  const target = Buffer.from(patch.subarray(TARGET_HASH_OFFSET, TARGET_HASH_OFFSET + 32));
+  if (info['slots'] === 1) {
+    // One that is whole is active: its base is gone.
+    const { sha } = info['active'] as Answer;
+    if (sha === undefined || !target.equals(sha as Uint8Array)) await client.update(patch);
+    return;
+  }
+  if ((info['other'] as Answer)['state'] !== 'staged') await client.update(patch);
+  await client.request(GROUP_DELTA, DELTA_ACTIVATE, {}, true);
+}
+
+function keyRecord(record: KeyRecord, signer = root): Uint8Array {
+  return makeKeyRecord(record, new NodeSigner(signer.privateKey));
+}
+
+/** `taken`, or why it is refused. */
+function rotation(client: SmpClient, record: Uint8Array): Promise<string> {
+  return client.rotateKeys(record).then(
+    () => 'taken',
+    (error) => (error instanceof Refused ? error.reason : String(error)),
+  );
 }
 
 async function cutDuring(firmware: string, image: FlashImage, patch: Uint8Array, afterMs: number): Promise<FlashImage> {

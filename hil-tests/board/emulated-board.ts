@@ -10,8 +10,11 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FlashImage } from './flash-image.js';
+import { FlashOperations } from './flash-operations.js';
+import { GdbStub } from './gdb-stub.js';
 
-const CONNECT_TRIES = 200;
+/** On a loaded machine QEMU takes seconds. */
+const CONNECT_TRIES = 3000;
 
 export interface BoardOptions {
   readonly firmware: string;
@@ -20,25 +23,44 @@ export interface BoardOptions {
   readonly image: FlashImage;
   /** One instruction is one nanosecond of the board's clock, and the same in every run. Default false. */
   readonly countInstructions?: boolean;
+  /** Holds the processor at each flash operation, from the first instruction on: it runs when `operations` is asked for the next. Default false. */
+  readonly watchFlash?: boolean;
 }
 
 export class EmulatedBoard {
   readonly serial: Socket;
+  /** With `watchFlash`. */
+  readonly operations: FlashOperations | null;
   private readonly child: ChildProcess;
   private readonly control: Socket;
   private readonly imagePath: string;
 
-  private constructor(child: ChildProcess, serial: Socket, control: Socket, imagePath: string) {
+  private readonly scratchBlocks: number;
+
+  private constructor(
+    child: ChildProcess,
+    sockets: { readonly serial: Socket; readonly control: Socket },
+    flash: { readonly path: string; readonly scratchBlocks: number; readonly operations: FlashOperations | null },
+  ) {
     this.child = child;
-    this.serial = serial;
-    this.control = control;
-    this.imagePath = imagePath;
+    this.serial = sockets.serial;
+    this.control = sockets.control;
+    this.imagePath = flash.path;
+    this.scratchBlocks = flash.scratchBlocks;
+    this.operations = flash.operations;
   }
 
-  static async powerUp({ firmware, folder, image, countInstructions = false }: BoardOptions): Promise<EmulatedBoard> {
+  static async powerUp({
+    firmware,
+    folder,
+    image,
+    countInstructions = false,
+    watchFlash = false,
+  }: BoardOptions): Promise<EmulatedBoard> {
     const imagePath = join(folder, 'flash.img');
     const serialPath = join(folder, 'serial.sock');
     const controlPath = join(folder, 'control.sock');
+    const debugPath = join(folder, 'debug.sock');
     writeFileSync(imagePath, image.bytes);
     const child = spawn(
       'qemu-system-arm',
@@ -46,6 +68,7 @@ export class EmulatedBoard {
         ...['-M', 'ast1030-evb', '-kernel', firmware, '-display', 'none', '-monitor', 'none', '-nodefaults'],
         ...['-serial', `unix:${serialPath},server=on,wait=on`, '-qmp', `unix:${controlPath},server=on,wait=off`],
         ...['-drive', `if=mtd,format=raw,file=${imagePath}`],
+        ...(watchFlash ? ['-S', '-gdb', `unix:${debugPath},server=on,wait=off`] : []),
         ...(countInstructions ? ['-icount', 'shift=0,sleep=off'] : []),
       ],
       { stdio: ['ignore', 'ignore', 'inherit'] },
@@ -55,7 +78,11 @@ export class EmulatedBoard {
     const control = await open(controlPath, child);
     // The end of the process resets them.
     for (const socket of [serial, control]) socket.on('error', () => {});
-    const board = new EmulatedBoard(child, serial, control, imagePath);
+    const debug = watchFlash ? await open(debugPath, child) : null;
+    debug?.on('error', () => {});
+    const operations = debug === null ? null : await FlashOperations.watch(new GdbStub(debug), firmware);
+    const { scratchBlocks } = image;
+    const board = new EmulatedBoard(child, { serial, control }, { path: imagePath, scratchBlocks, operations });
     await board.tell('qmp_capabilities');
     return board;
   }
@@ -68,7 +95,7 @@ export class EmulatedBoard {
     await exit;
     this.serial.destroy();
     this.control.destroy();
-    return new FlashImage(new Uint8Array(readFileSync(this.imagePath)));
+    return new FlashImage(new Uint8Array(readFileSync(this.imagePath)), this.scratchBlocks);
   }
 
   private async tell(command: string): Promise<void> {

@@ -1,8 +1,8 @@
 /** The gateway's SMP client (targets/serial-mcu) over any byte stream, with what the device said besides. */
 
-import { GROUP_DELTA } from '../../core/smp/packet.js';
+import { DELTA_KEYS, GROUP_DELTA, GROUP_OS, OS_ECHO } from '../../core/smp/packet.js';
 import type { ByteLink } from '../../targets/serial-mcu/byte-link.js';
-import { DeltaUpdate } from '../../targets/serial-mcu/delta-update.js';
+import { type DeltaResult, DeltaUpdate } from '../../targets/serial-mcu/delta-update.js';
 import { type Answer, type Fields, SmpClient as GatewayClient } from '../../targets/serial-mcu/smp-client.js';
 
 export { Refused } from '../../targets/serial-mcu/refused.js';
@@ -42,11 +42,25 @@ export class SmpClient {
     return this.client.start(request, (answer) => answer['pending'] === true).answer;
   }
 
+  /** Waits until the device answers at all: what is sent while it starts is lost. */
+  async hello(): Promise<void> {
+    await this.request(GROUP_OS, OS_ECHO, { d: 'hello' }, true);
+  }
+
+  /** Sends a key record and waits until it is in force; its version. @throws Refused */
+  async rotateKeys(record: Uint8Array): Promise<number> {
+    return Number((await this.send(DELTA_KEYS, { record }))['keys']);
+  }
+
   /** Sends a whole patch and waits until the model is staged. `sent` hears how many patch bytes are through. */
-  async update(patch: Uint8Array, chunkBytes = CHUNK_BYTES, sent: (offset: number) => void = () => {}): Promise<void> {
+  async update(
+    patch: Uint8Array,
+    chunkBytes = CHUNK_BYTES,
+    sent: (offset: number) => void = () => {},
+  ): Promise<DeltaResult> {
     const params = { bufferBytes: chunkBytes + PACKET_OVERHEAD_BYTES, bufferCount: 1 };
     const onProgress = ({ received }: { received: number }): void => sent(received);
-    await new DeltaUpdate({ client: this.client, patch, params, onProgress }).run();
+    return new DeltaUpdate({ client: this.client, patch, params, onProgress }).run();
   }
 
   private hear(bytes: Uint8Array): void {

@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { verify } from '@stablelib/ed25519';
 import { FlashRegion } from '../../core/flash-region.js';
 import { MemorySource } from '../../core/memory-source.js';
 import type { SlotStore } from '../../core/ports.js';
@@ -14,8 +13,10 @@ import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js
 import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { createCompressor } from '../../targets/node/zstd-compressor.js';
 import { createDecompressor } from '../../targets/node/zstd-decompressor.js';
+import { SmallVerifier } from '../../targets/quickjs/board-ports.js';
 import * as portable from '../../targets/quickjs/portable.js';
 import { SimFlash } from '../../targets/sim/nor-flash.js';
+import { nobleVerifier } from '../support/noble-verifier.js';
 import { byteSourceContract } from './byte-source-contract.js';
 import { decompressorContract } from './decompressor-contract.js';
 import { flashContract } from './flash-contract.js';
@@ -87,11 +88,8 @@ hasherContract('NodeHasher', () => new NodeHasher());
 hasherContract('PortableHasher', () => new portable.PortableHasher());
 
 signatureVerifierContract('NodeSignatureVerifier', () => new NodeSignatureVerifier());
-signatureVerifierContract('PortableVerifier', () => new portable.PortableVerifier());
-// The device's (targets/quickjs/board-ports.ts) asks the same function, which only the firmware's build can load afresh.
-signatureVerifierContract("SmallVerifier's @stablelib/ed25519", () => ({
-  verify: (publicKey, message, signature) => (verify(publicKey, message, signature) ? 'valid' : 'invalid'),
-}));
+signatureVerifierContract('SmallVerifier', () => new SmallVerifier());
+signatureVerifierContract('noble', () => nobleVerifier);
 
 decompressorContract('WebAssembly', createDecompressor, createCompressor());
 decompressorContract('portable', portable.createDecompressor, createCompressor());

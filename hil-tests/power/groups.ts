@@ -4,6 +4,7 @@ import { DIRECTORIES, folderCuts } from './folder-cuts.js';
 import { GEOMETRIES, type Geometry } from './geometries.js';
 import { CODECS } from './images.js';
 import { IN_PLACE_GROUPS } from './in-place-groups.js';
+import { keyCuts } from './key-cuts.js';
 import { pairsOfSlotCuts, randomSlotCuts, slotCuts } from './slot-cuts.js';
 import { LIVES } from './slot-device.js';
 import type { Tally } from './tally.js';
@@ -55,6 +56,10 @@ export const GROUPS: readonly Group[] = [
     };
   }),
   ...slotGroups(),
+  ...GEOMETRIES.filter(({ part }) => part.blockLength < COARSE_BLOCK_BYTES).map((geometry) => {
+    const name = `keys/${geometry.id}`;
+    return { name, run: (tally: Tally) => keyCuts(tally, name, geometry) };
+  }),
   ...IN_PLACE_GROUPS,
 ];
 

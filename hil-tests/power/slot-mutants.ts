@@ -2,6 +2,7 @@
 import { type Mutant, mutant } from './mutants.js';
 
 const KEPT = 'slots/1k-w4-00/kept';
+const KEYS = 'keys/1k-w4-00';
 const UNFIT = 'slots/1k-w4-00/unfit';
 const [SLOTS, LOG] = ['core/slots/flash-slots.ts', 'core/slots/record-log.ts'];
 
@@ -80,6 +81,12 @@ export const SLOT_MUTANTS: readonly Mutant[] = [
   mutant('a journal outlives its update when the cut is right after it', KEPT, [
     SLOTS,
     "if (this.inactive.state !== 'writing') this.clearJournal();",
+    '',
+  ]),
+  mutant('a torn record of keys is believed', KEYS, [LOG, CHECK_CRC, '']),
+  mutant('keys that a cut left in one area alone stay there', KEYS, [
+    'core/slots/trusted-keys.ts',
+    'this.log.repair();\n',
     '',
   ]),
 ];

@@ -8,6 +8,7 @@ import { NodeSignatureVerifier } from './hashing.js';
 import { signerFor } from './signer-for.js';
 
 export * from './index.js';
+export { signKeyRecord } from './key-record.js';
 export { runWorkersFrom } from './worker-file.js';
 
 export const signing = {

@@ -3,17 +3,17 @@
 import { verify } from '@stablelib/ed25519';
 import { IoError } from '../../core/errors.js';
 import type { Clock, FlashDevice, FlashStatus, Hasher, SerialLine, SignatureVerifier } from '../../core/ports.js';
-import type { BoardHost } from './board-host.js';
+import type { Host } from './host.js';
 
 export class BoardFlash implements FlashDevice {
-  private readonly host: BoardHost;
+  private readonly host: Host;
   private readonly geometry: FlashStatus;
 
-  constructor(host: BoardHost) {
+  constructor(host: Host) {
     this.host = host;
-    const { flashBytes, eraseBytes } = host;
+    const { flashBytes, eraseBytes, writeAlign = 1, eraseValue = 0xff } = host;
     const blocks = flashBytes / eraseBytes;
-    this.geometry = { size: flashBytes, blockLength: eraseBytes, blocks, writeAlign: 1, eraseValue: 0xff };
+    this.geometry = { size: flashBytes, blockLength: eraseBytes, blocks, writeAlign, eraseValue };
   }
 
   status(): FlashStatus {
@@ -46,7 +46,7 @@ export class BoardFlash implements FlashDevice {
   }
 
   sync(): void {
-    // NOR is durable once programmed.
+    // Durable once programmed.
   }
 }
 
@@ -54,23 +54,24 @@ function failed(operation: string, offset: number): IoError {
   return new IoError(`flash: ${operation} at ${offset} failed`);
 }
 
+/** Of a host that has a hash. */
 export class BoardHasher implements Hasher {
-  private readonly host: BoardHost;
+  private readonly host: Host;
 
-  constructor(host: BoardHost) {
+  constructor(host: Host) {
     this.host = host;
   }
 
   reset(): void {
-    this.host.sha256Reset();
+    this.host.sha256Reset!();
   }
 
   update(bytes: Uint8Array): void {
-    this.host.sha256Update(bytes);
+    this.host.sha256Update!(bytes);
   }
 
   digest(into: Uint8Array): void {
-    this.host.sha256Digest(into);
+    this.host.sha256Digest!(into);
   }
 }
 
@@ -81,10 +82,10 @@ export class SmallVerifier implements SignatureVerifier {
   }
 }
 
-export function serialLineOf(host: BoardHost): SerialLine {
+export function serialLineOf(host: Host): SerialLine {
   return { read: (into) => host.serialRead(into), write: (bytes) => host.serialWrite(bytes) };
 }
 
-export function clockOf(host: BoardHost): Clock {
+export function clockOf(host: Host): Clock {
   return { now: () => host.clock() };
 }

@@ -1,41 +1,60 @@
 /**
- * What a host gives the microcontroller bundle, as plain functions over byte offsets. Buffers are Uint8Arrays the host fills
- * or reads before it returns; a failed operation throws.
+ * What a host gives the device program (board.main.ts) as the global `host`: one flash part, one serial line, a clock, and a hash
+ * where it has one. Set before the program is evaluated. Buffers are Uint8Arrays that the host fills or reads before it returns; a
+ * failed operation throws. A program built into firmware finds no `host` before `start` is called.
+ *
+ * Hosts: the firmware (targets/firmware, in C), the `qjs` of a Linux device (linux-host.ts), a test.
  */
-
 export interface Host {
-  /** The active slot: the base model. `sourceSize` is 0 where there is none. */
-  readonly sourceSize: number;
-  readSource(offset: number, into: Uint8Array): void;
+  /** The class of device that patches and key records are made for. */
+  readonly deviceClass: string;
 
-  /** The inactive slot, and the journal: NOR rules, see FlashDevice in core/ports.ts. */
-  readonly slot: HostFlash;
-  readonly journal: HostFlash;
+  /** Size of the flash part and of its erase block, in bytes. */
+  readonly flashBytes: number;
+  readonly eraseBytes: number;
+  /** Write unit and value of an erased byte, where they are not 1 and 0xFF. */
+  readonly writeAlign?: number;
+  readonly eraseValue?: number;
+  flashRead(offset: number, into: Uint8Array): void;
+  /** `offset` is that of an erase block. */
+  flashErase(offset: number): void;
+  /** Into erased bytes. Durable when it returns. */
+  flashProgram(offset: number, bytes: Uint8Array): void;
+
+  /** Takes what has arrived, up to the length of `into`; returns how much. */
+  serialRead(into: Uint8Array): number;
+  serialWrite(bytes: Uint8Array): void;
+
+  /** Of the buffer for a packet, where the line's own buffer holds more or fewer than two of 640 bytes. */
+  readonly packetBytes?: number;
+
+  /** Starts the device anew. */
+  reset(): void;
+
+  /** Milliseconds since some moment. */
+  clock(): number;
+
+  /** SHA-256, one at a time. `into` has 32 bytes. Absent together: then the program hashes by itself, a hundred times slower. */
+  sha256Reset?(): void;
+  sha256Update?(bytes: Uint8Array): void;
+  sha256Digest?(into: Uint8Array): void;
+
+  /** Frees what nothing refers to but itself. */
+  collectGarbage(): void;
+  /** Bytes: 0 heap in use, 1 its peak, 2 the stack's peak, 3 serial bytes lost; 0 where it is not known. */
+  usage(which: 0 | 1 | 2 | 3): number;
+
+  // Read by builds that leave them to the host (scripts/device-flags.ts).
+  /** Most bytes the decoder of an update may hold. Default 64 KiB. */
+  readonly maxBufferBytes?: number;
+  /** Ed25519 public key, 64 hex digits, whose key records this device takes (core/patch/SPEC.md, "Key records"). */
+  readonly rootKey?: string;
+  /** Above 0 on a device with room for one model: erase blocks of the scratch area that in-place updates pass through. */
+  readonly scratchBlocks?: number;
 
   /**
-   * On a device without a second slot: what in-place updates pass through (core/patch/SPEC.md, "In place"). `slot` is then the
-   * only one, with the model from byte 0 on; sourceSize and readSource are not looked at.
+   * Left by the program, which firmware evaluates when it is built. Called once at each start, it gives what the host calls for ever;
+   * that is false when there was nothing to do.
    */
-  readonly scratch?: HostFlash;
-}
-
-export interface HostFlash {
-  readonly blockLength: number;
-  readonly blocks: number;
-  readonly writeAlign: number;
-  readonly eraseValue: number;
-  read(offset: number, into: Uint8Array): void;
-  eraseBlock(index: number): void;
-  program(offset: number, bytes: Uint8Array): void;
-}
-
-export interface UpdateOptions {
-  /** 32-byte Ed25519 keys; at least one. */
-  readonly trustedKeys: readonly Uint8Array[];
-  readonly maxBufferBytes: number;
-  readonly family?: string;
-  readonly deviceClass?: string;
-  readonly counterFloor?: number;
-  /** How often a damaged frame is asked for again. Default 3. */
-  readonly frameRetries?: number;
+  start?: () => () => boolean;
 }
