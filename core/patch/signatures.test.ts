@@ -167,7 +167,7 @@ describe('the verifiers behind the port', () => {
     }
   });
 
-  test('differ, as RFC 8032 allows, on a nonce with a small-order part, which only the owner of the key can make', () => {
+  test('agree on a nonce with a small-order part, where RFC 8032 allows both verdicts and only the owner of the key can make one', () => {
     const message = noise(40);
     const clean = signWithTorsion(987654321n, message, Point.ZERO);
     const mixed = signWithTorsion(
@@ -177,7 +177,8 @@ describe('the verifiers behind the port', () => {
     );
     for (const verifier of verifiers) assert.equal(verifier.verify(clean.publicKey, message, clean.signature), 'valid');
     assert.equal(ed25519Precheck(mixed.publicKey, mixed.signature), null);
-    const verdicts = verifiers.map((verifier) => verifier.verify(mixed.publicKey, message, mixed.signature));
-    assert.deepEqual(verdicts, ['invalid', 'valid'], 'OpenSSL compares R, noble clears the cofactor');
+    for (const verifier of verifiers) {
+      assert.equal(verifier.verify(mixed.publicKey, message, mixed.signature), 'invalid');
+    }
   });
 });
