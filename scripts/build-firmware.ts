@@ -16,6 +16,7 @@ import { neutralBundle, root } from './esbuild-options.js';
 import { memoryAfter } from './firmware/board-memory.js';
 import { type Evaluated, freeze, symbolsOf } from './firmware/freeze.js';
 import { stripMessages } from './firmware/strip-messages.js';
+import { twoSlotsOnly } from './firmware/two-slots.js';
 
 export interface FirmwareOptions {
   /** Of the files. Default mallorn. */
@@ -70,6 +71,7 @@ export async function buildFirmware({
     minify: false,
     minifySyntax: true,
     write: false,
+    plugins: scratchBlocks === 0 ? [twoSlotsOnly] : [],
     define: deviceDefines({
       signed,
       zstd: false,

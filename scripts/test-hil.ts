@@ -22,7 +22,7 @@ import { root as checkout, nodeBundle, packageVersion } from './esbuild-options.
 /** With which the suite passes whatever the timing; docs/firmware.md says what it needs at least. */
 const RAM_SIGNED_KIB = 84;
 const RAM_UNSIGNED_KIB = 80;
-const MOST_CODE_KIB = 260;
+const MOST_CODE_KIB = 261;
 
 interface Report {
   readonly failed: number;

@@ -77,7 +77,7 @@ const KNOWN_GOOD = {
   ),
 };
 
-function fromHexLiteral(hex: string): Uint8Array {
+export function fromHexLiteral(hex: string): Uint8Array {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }
 

@@ -49,7 +49,9 @@ export class SmpClient {
 
   /** Sends a key record and waits until it is in force; its version. @throws Refused */
   async rotateKeys(record: Uint8Array): Promise<number> {
-    return Number((await this.send(DELTA_KEYS, { record }))['keys']);
+    let answer = await this.request(GROUP_DELTA, DELTA_KEYS, { record }, true);
+    while (answer['pending'] === true) answer = await this.request(GROUP_DELTA, DELTA_KEYS);
+    return Number(answer['keys']);
   }
 
   /** Sends a whole patch and waits until the model is staged. `sent` hears how many patch bytes are through. */

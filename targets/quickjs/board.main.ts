@@ -4,7 +4,7 @@
  */
 
 import { FlashRegion } from '../../core/flash-region.js';
-import { fromHex } from '../../core/hex.js';
+import { fromHexLiteral } from '../../core/patch/signatures.js';
 import type { FlashDevice, SignatureVerifier } from '../../core/ports.js';
 import { FlashSlots } from '../../core/slots/flash-slots.js';
 import { planLayout, planOneSlot, regionsOf } from '../../core/slots/layout.js';
@@ -58,15 +58,20 @@ function oneSlot(flash: FlashDevice, scratchBlocks: number): Places {
   return { slots: OneSlot.open(regions), slotBytes: regions.slot.status().size, keys };
 }
 
+/** Here, so that firmware has it as bytes in its flash. */
+const rootKey = MALLORN_ROOT_KEY ? fromHexLiteral(MALLORN_ROOT_KEY) : null;
+
 host.start = () => {
   const flash = new BoardFlash(host);
-  const scratchBlocks = MALLORN_SCRATCH_BLOCKS;
-  const { slots, slotBytes, keys } = scratchBlocks ? oneSlot(flash, scratchBlocks) : twoSlots(flash);
+  const { slots, slotBytes, keys } = MALLORN_SCRATCH_BLOCKS ? oneSlot(flash, MALLORN_SCRATCH_BLOCKS) : twoSlots(flash);
   const { deviceClass } = host;
   const verifier = MALLORN_SIGNED ? new SmallVerifier() : noVerifier;
-  const rootKey = MALLORN_ROOT_KEY;
   const keyRing = MALLORN_SIGNED
-    ? new TrustedKeys(keys, { rootKey: rootKey ? fromHex(rootKey) : null, verifier, deviceClass })
+    ? new TrustedKeys(keys, {
+        rootKey: MALLORN_ROOT_KEY ? fromHexLiteral(MALLORN_ROOT_KEY) : null,
+        verifier,
+        deviceClass,
+      })
     : null;
   const server = new SmpServer({
     line: serialLineOf(host),
