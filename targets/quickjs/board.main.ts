@@ -68,7 +68,7 @@ host.start = () => {
   const verifier = MALLORN_SIGNED ? new SmallVerifier() : noVerifier;
   const keyRing = MALLORN_SIGNED
     ? new TrustedKeys(keys, {
-        rootKey: MALLORN_ROOT_KEY ? fromHexLiteral(MALLORN_ROOT_KEY) : null,
+        rootKey,
         verifier,
         deviceClass,
       })
