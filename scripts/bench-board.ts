@@ -44,8 +44,8 @@ for (const [name, pair] of Object.entries(PAIRS)) {
   const at = (key: string): number => figures.get(key)!;
   const decodeMs = at('allMs') - at('hashMs') - at('readMs') - at('programMs');
   report[name] = {
-    hashNative: Math.round(at('hashNative') * INSTRUCTIONS_PER_MS),
-    hashPortable: Math.round(at('hashPortable') * INSTRUCTIONS_PER_MS),
+    hashNative: Math.round(at('hashNative')),
+    hashPortable: Math.round(at('hashPortable')),
     verifyMillions: Math.round(at('verifyMs')),
     verifyHeapBytes: at('verifyHeap'),
     hashPerOutputByte: perByte(at('hashMs')),
@@ -90,6 +90,6 @@ async function measure(
   if (sha256Hex(after.bytes.subarray(start, start + target.length)) !== sha256Hex(target))
     throw new Error(`wrong target: ${text}`);
   return new Map(
-    [...text.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]): [string, number] => [name!, Number(value)]),
+    [...text.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]): [string, number] => [name!, Number(value) / 1000]),
   );
 }
