@@ -439,9 +439,9 @@ export class Applier {
     if (this.sourceHashed < header.sourceSize) return true;
     this.options.hasher.digest(this.digest);
     const matches = equalBytes(this.digest, header.sourceHash);
-    const got = toHex(this.digest);
+    const message = `base model: expected SHA-256 ${toHex(header.sourceHash)}, got ${toHex(this.digest)}`;
     this.digest.fill(0);
-    if (!matches) throw new SourceHashMismatch(`base model: expected SHA-256 ${toHex(header.sourceHash)}, got ${got}`);
+    if (!matches) throw new SourceHashMismatch(message);
     this.beginTarget();
     return true;
   }
@@ -695,8 +695,7 @@ export class Applier {
     if (!this.sink.stepDigest(this.digest)) return true;
     const expected = this.parsed!.targetHash;
     if (!equalBytes(this.digest, expected)) {
-      const got = toHex(this.digest);
-      const error = new TargetHashMismatch(`target: expected SHA-256 ${toHex(expected)}, got ${got}`);
+      const error = new TargetHashMismatch(`target: expected SHA-256 ${toHex(expected)}, got ${toHex(this.digest)}`);
       // Nothing was written over as long as the source is merely verified.
       if (this.inPlace !== null && this.state !== 'source-verified') throw this.slotLost(error);
       this.forgetProgress('none');

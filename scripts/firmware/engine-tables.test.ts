@@ -7,9 +7,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Node, parse } from 'acorn';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 import { deviceDefines } from '../device-flags.js';
 import { neutralBundle, root } from '../esbuild-options.js';
+import { stripMessages } from './strip-messages.js';
 
 /** Methods of any built-in object that a program could mean by a name. */
 const BUILT_IN = new Set(
@@ -90,7 +91,9 @@ async function deviceProgram(): Promise<string> {
     }),
     tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
   });
-  return result.outputFiles[0]!.text;
+  // What only messages use goes with them.
+  const { code } = await transform(stripMessages(result.outputFiles[0]!.text), { treeShaking: true, format: 'iife' });
+  return code;
 }
 
 function usesOf(code: string): Uses {
