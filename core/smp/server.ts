@@ -44,6 +44,8 @@ export interface ServerOptions {
 const ANSWER_BYTES = 320;
 const READ_BYTES = 64;
 /** Peers ask again after a second. */
+/** Longer than any work takes. */
+const UNTIL_DONE_MS = 2 ** 31;
 const ANSWER_WITHIN_MS = 400;
 /** Bytes of a packet follow each other closely: after such a silence a new one begins. */
 const SILENCE_MS = 250;
@@ -135,7 +137,7 @@ export class SmpServer {
     } else if (group === GROUP_IMAGE && command === IMAGE_UPLOAD) {
       if (!this.group.upload()) {
         // Peers that upload images expect one answer a request.
-        this.wait(Number.POSITIVE_INFINITY);
+        this.wait(UNTIL_DONE_MS);
         return;
       }
     } else if (group !== GROUP_OS || !this.handleOs(command)) this.fault(RC_NOT_SUPPORTED);
