@@ -43,9 +43,9 @@ export interface ServerOptions {
 
 const ANSWER_BYTES = 320;
 const READ_BYTES = 64;
-/** Peers ask again after a second. */
 /** Longer than any work takes. */
 const UNTIL_DONE_MS = 2 ** 31;
+/** Peers ask again after a second. */
 const ANSWER_WITHIN_MS = 400;
 /** Bytes of a packet follow each other closely: after such a silence a new one begins. */
 const SILENCE_MS = 250;
