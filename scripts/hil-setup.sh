@@ -4,6 +4,7 @@
 #   --check   installs nothing: names what is missing, and fails if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/debian-packages.sh
 cache="${MALLORN_HIL_CACHE:-$PWD/.cache/hil}"
 # Debian source package quickjs 2025.04.26-1 (trixie); the hash of its orig.tar.xz.
 quickjs_version=2025.04.26
@@ -16,17 +17,6 @@ missing_packages() {
   for package in socat gcc make libc6-dev qemu-system-arm gcc-arm-none-eabi picolibc-arm-none-eabi; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
   done
-}
-
-install_packages() {
-  local missing
-  mapfile -t missing < <(missing_packages)
-  [ ${#missing[@]} -gt 0 ] || return 0
-  echo "installing ${missing[*]}"
-  local sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" apt-get update -q
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
 # The mirror this machine already uses for Debian itself; any other archive has no trixie.
@@ -81,12 +71,11 @@ if [ "${1:-}" = --check ]; then
   has_quickjs || missing+=("QuickJS's source")
   has_host || missing+=("QuickJS's tools")
   has_closure || missing+=("Closure Compiler")
-  [ ${#missing[@]} -gt 0 ] || exit 0
-  (IFS=, && echo "missing: ${missing[*]}")
-  exit 1
+  report_missing "${missing[@]}"
 fi
 mkdir -p "$cache"
-install_packages
+mapfile -t missing < <(missing_packages)
+install_packages "${missing[@]}"
 if ! has_quickjs; then
   [ -z "${QUICKJS_DIR:-}" ] || { echo "no QuickJS in QUICKJS_DIR, $QUICKJS_DIR" >&2; exit 1; }
   fetch_quickjs

@@ -4,23 +4,13 @@
 #   --check   installs nothing: names what is missing, and fails if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/debian-packages.sh
 venv="${MALLORN_SERIAL_CACHE:-$PWD/.cache/serial}/venv"
 wanted=(smpclient[serial]==7.3.0 smp==4.2.0)
 
 missing_packages() {
   command -v socat > /dev/null || echo socat
   python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3-venv
-}
-
-install_packages() {
-  local missing
-  mapfile -t missing < <(missing_packages)
-  [ ${#missing[@]} -gt 0 ] || return 0
-  echo "installing ${missing[*]}"
-  local sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" apt-get update -q
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
 # The folder says that it is whole, and of which versions.
@@ -36,10 +26,9 @@ install_peers() {
 if [ "${1:-}" = --check ]; then
   mapfile -t missing < <(missing_packages)
   has_peers || missing+=("Python's smpclient")
-  [ ${#missing[@]} -gt 0 ] || exit 0
-  (IFS=, && echo "missing: ${missing[*]}")
-  exit 1
+  report_missing "${missing[@]}"
 fi
-install_packages
+mapfile -t missing < <(missing_packages)
+install_packages "${missing[@]}"
 has_peers || install_peers
 echo "smpclient: $venv"
