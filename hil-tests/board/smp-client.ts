@@ -1,5 +1,6 @@
 /** The gateway's SMP client (targets/serial-mcu) over any byte stream, with what the device said besides. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DELTA_KEYS, GROUP_DELTA, GROUP_OS, OS_ECHO } from '../../core/smp/packet.js';
 import type { ByteLink } from '../../targets/serial-mcu/byte-link.js';
 import { type DeltaResult, DeltaUpdate } from '../../targets/serial-mcu/delta-update.js';
@@ -18,6 +19,8 @@ export interface ByteStream {
 export const CHUNK_BYTES = 512;
 /** An emulated board checks two signatures before it says that one is bad, on a machine that may have much else to do. */
 const PATIENCE_MS = 300_000;
+const HELLO_MS = 200;
+const HELLO_TRIES = 500;
 
 export class SmpClient {
   /** Everything the device sent, log lines too. */
@@ -44,7 +47,13 @@ export class SmpClient {
 
   /** Waits until the device answers at all: what is sent while it starts is lost. */
   async hello(): Promise<void> {
-    await this.request(GROUP_OS, OS_ECHO, { d: 'hello' }, true);
+    for (let tries = 0; tries < HELLO_TRIES; tries++) {
+      const exchange = this.client.start({ group: GROUP_OS, command: OS_ECHO, fields: { d: 'hello' }, write: true });
+      const isAnswered = await Promise.race([exchange.answer.then(() => true), sleep(HELLO_MS, false)]);
+      exchange.forget();
+      if (isAnswered) return;
+    }
+    throw new Error('the device does not answer');
   }
 
   /** Sends a key record and waits until it is in force; its version. @throws Refused */
