@@ -26,6 +26,7 @@ import { type FlashImage, makeImage } from './flash-image.js';
 import { type FlashOperation, tear } from './flash-operations.js';
 import { PortBoard, runPortCases, suiteKey } from './port-cases.js';
 import { SERIAL_CASES } from './serial-cases.js';
+import { shippedPatch } from './shipped-patch.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from './smp-client.js';
 
 export interface Firmwares {
@@ -71,7 +72,8 @@ export const CASES: readonly Case[] = [
     needs: join(MODELS, pair),
     run: async ({ signed }: Firmwares): Promise<void> => {
       const [old, next] = readPair(pair);
-      const image = await install(signed, makeImage({ keys: [key.publicKey], model: old }), makePatch(old, next, MCU));
+      const patch = shippedPatch(join(MODELS, pair, 'old.tflite'), join(MODELS, pair, 'new.tflite'), key.privateKey);
+      const image = await install(signed, makeImage({ keys: [key.publicKey], model: old }), patch);
       assert.equal(sha256Hex(image.activeModel()), sha256Hex(next));
       assert.equal(image.slots().activeState(), 'trial');
     },
@@ -81,11 +83,8 @@ export const CASES: readonly Case[] = [
     needs: join(MODELS, 'tflm-micro-speech'),
     async run({ signed }) {
       const [, next] = readPair('tflm-micro-speech');
-      const image = await install(
-        signed,
-        makeImage({ keys: [key.publicKey], model: null }),
-        makePatch(null, next, MCU),
-      );
+      const patch = shippedPatch(null, join(MODELS, 'tflm-micro-speech/new.tflite'), key.privateKey);
+      const image = await install(signed, makeImage({ keys: [key.publicKey], model: null }), patch);
       assert.equal(sha256Hex(image.activeModel()), sha256Hex(next));
     },
   },
