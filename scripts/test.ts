@@ -32,22 +32,6 @@ const keepSourceUrls: Plugin = {
   },
 };
 
-/** Firmware evaluates some packages anew at each use (scripts/firmware/fresh-module.ts); the same package serves a test. */
-const freshAsTheyAre: Plugin = {
-  name: 'fresh-as-they-are',
-  setup(builder) {
-    builder.onResolve({ filter: /^fresh:/ }, ({ path, resolveDir }) => ({
-      path: path.slice('fresh:'.length),
-      namespace: 'fresh',
-      pluginData: resolveDir,
-    }));
-    builder.onLoad({ filter: /.*/, namespace: 'fresh' }, ({ path, pluginData }) => ({
-      contents: `import { verify } from '${path}'; export default () => verify;`,
-      resolveDir: String(pluginData),
-    }));
-  },
-};
-
 const wanted = process.argv.slice(2);
 const tests = FOLDERS.flatMap((folder) => findTests(folder)).filter(
   (path) => wanted.length === 0 || wanted.some((part) => path.includes(part.replace(/^\.\//, ''))),
@@ -83,7 +67,7 @@ async function bundleTests(): Promise<void> {
     splitting: true,
     packages: 'external',
     sourcemap: 'linked',
-    plugins: [keepSourceUrls, freshAsTheyAre],
+    plugins: [keepSourceUrls],
     define: {
       'import.meta.url': 'mallornSourceUrl',
       MALLORN_VERSION: JSON.stringify(packageVersion()),

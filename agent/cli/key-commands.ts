@@ -7,7 +7,7 @@ import { type Command, Option } from 'commander';
 import { IoError } from '../../core/errors.js';
 import { makeFolder } from '../make-folder.js';
 import { UsageError } from './failure.js';
-import { addSigningFlags, readPublicKeyFile, type SigningFlags, signingKey } from './key-options.js';
+import { addSigningFlags, readPublicKeyFile, requireSigningKey, type SigningFlags } from './key-options.js';
 import { table } from './output.js';
 import { addPassphraseFlags, type PassphraseFlags, passphraseOf } from './passphrase.js';
 import type { PrivateKeyForm, PublicKeyForm } from './platform.js';
@@ -63,8 +63,7 @@ export const addSign: AddCommand = (program, open) => {
     .requiredOption('-o, --output <patch>', 'signed patch to write');
   addSigningFlags(command).action(async (patch: string, flags: SigningFlags & { output: string }, self: Command) => {
     const session = open(self);
-    const key = await signingKey(session, flags);
-    if (key === null) throw new UsageError('expected --key or --signer');
+    const key = await requireSigningKey(session, flags);
     await withProgress(session, (call) => session.platform.library.signPatch(patch, key, flags.output, call));
     session.output.result({ output: flags.output }, () => [`signed  ${flags.output}`]);
   });
@@ -96,9 +95,7 @@ export const addKeyRecord: AddCommand = (program, open) => {
     const session = open(self);
     const keys = await Promise.all(paths.map((path) => readPublicKeyFile(session, path)));
     const { recordVersion: version, deviceClass, output } = flags;
-    const root = await signingKey(session, flags);
-    if (root === null)
-      throw new UsageError('expected --key or --signer: the root key that the devices were built with');
+    const root = await requireSigningKey(session, flags, ': the root key that the devices were built with');
     const record = session.platform.library.signKeyRecord({ version, deviceClass, keys }, root);
     await writeFile(output, record, { flush: true });
     session.output.result({ output, version, keys: keys.length }, () => [

@@ -45,6 +45,17 @@ export async function signingKey(session: Session, flags: SigningFlags): Promise
   };
 }
 
+/** The same, for commands that must sign. @param whose is said where the flags name nothing */
+export async function requireSigningKey(
+  session: Session,
+  flags: SigningFlags,
+  whose = '',
+): Promise<Uint8Array | ExternalSigner> {
+  const key = await signingKey(session, flags);
+  if (key === null) throw new UsageError(`expected --key or --signer${whose}`);
+  return key;
+}
+
 /** The same as options of a patch. */
 export async function signingOptions(
   session: Session,

@@ -20,7 +20,7 @@ import {
   type Trust,
 } from '../../core/trust/trust-file.js';
 import { EXIT_OK, EXIT_SIGNATURE, UsageError } from './failure.js';
-import { addSigningFlags, readPublicKeyFile, type SigningFlags, signingKey } from './key-options.js';
+import { addSigningFlags, readPublicKeyFile, requireSigningKey, type SigningFlags } from './key-options.js';
 import { table } from './output.js';
 import { readSmallFile } from './read-file.js';
 import { type AddCommand, integer, type Session } from './session.js';
@@ -131,8 +131,7 @@ function addSignTrust(trust: Command, open: Open): void {
   addSigningFlags(command).action(async (file: string, flags: SigningFlags, self: Command) => {
     const session = open(self);
     const { split } = await readTrustFile(file);
-    const key = await signingKey(session, flags);
-    if (key === null) throw new UsageError('expected --key or --signer');
+    const key = await requireSigningKey(session, flags);
     const added = session.platform.signing.signMessage(split.message, key);
     const others = split.signatures.filter(({ publicKey }) => !includesKey([publicKey], added.publicKey));
     const signed = joinTrust(split.body, [...others, added]);

@@ -4,9 +4,9 @@ import { decodeCbor } from '../../hil-tests/board/decode-cbor.js';
 import { type FlashImage, makeImage } from '../../hil-tests/board/flash-image.js';
 import { type Answer, CHUNK_BYTES, Refused, SmpClient } from '../../hil-tests/board/smp-client.js';
 import { makePatch, noise, type PatchOptions, sha256Hex, testKeypair } from '../../hil-tests/support/make-patch.js';
-import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
+import { testDevice } from '../../hil-tests/support/test-device.js';
+import { NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { InvalidPatch } from '../errors.js';
-import { regionsOf } from '../slots/layout.js';
 import { ConsoleReader, ConsoleWriter } from './console-framing.js';
 import {
   DELTA_ABORT,
@@ -67,28 +67,13 @@ class Bench {
 
   constructor(image = makeImage({ keys: [key.publicKey], model: OLD }), change: Partial<DeviceOptions> = {}) {
     this.image = image;
-    const slots = image.slots();
-    slots.boot();
     this.server = new SmpServer({
       line: { read: (into) => this.take(into), write: (bytes) => this.say(bytes.slice()) },
       clock: { now: () => (this.now += this.tick) },
       packetBytes: PACKET_BYTES,
       packetCount: 2,
       reset: () => this.resets++,
-      device: {
-        slots,
-        slotBytes: regionsOf(image, image.layout).slots[0].status().size,
-        hasher: new NodeHasher(),
-        verifier: new NodeSignatureVerifier(),
-        decompressor: null,
-        trustedKeys: [key.publicKey],
-        maxBufferBytes: 21_504,
-        family: null,
-        deviceClass: null,
-        collectGarbage: () => {},
-        usage: () => ({ heap: 1, heapPeak: 2, stackPeak: 3, serialLost: 4 }),
-        ...change,
-      },
+      device: { ...testDevice(image, [key.publicKey]), ...change },
     });
     this.client = new SmpClient({
       write: (bytes) => this.run(bytes),

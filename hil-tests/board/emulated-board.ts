@@ -5,16 +5,13 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { FlashImage } from './flash-image.js';
 import { FlashOperations } from './flash-operations.js';
 import { GdbStub } from './gdb-stub.js';
-
-/** On a loaded machine QEMU takes seconds. */
-const CONNECT_TRIES = 3000;
+import { openSocket, tell } from './qemu-socket.js';
 
 export interface BoardOptions {
   readonly firmware: string;
@@ -74,22 +71,22 @@ export class EmulatedBoard {
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
     await once(child, 'spawn');
-    const serial = await open(serialPath, child);
-    const control = await open(controlPath, child);
+    const serial = await openSocket(serialPath, child);
+    const control = await openSocket(controlPath, child);
     // The end of the process resets them.
     for (const socket of [serial, control]) socket.on('error', () => {});
-    const debug = watchFlash ? await open(debugPath, child) : null;
+    const debug = watchFlash ? await openSocket(debugPath, child) : null;
     debug?.on('error', () => {});
     const operations = debug === null ? null : await FlashOperations.watch(new GdbStub(debug), firmware);
     const { scratchBlocks } = image;
     const board = new EmulatedBoard(child, { serial, control }, { path: imagePath, scratchBlocks, operations });
-    await board.tell('qmp_capabilities');
+    await tell(control, 'qmp_capabilities');
     return board;
   }
 
   /** What the flash holds after the power is gone. */
   async cutPower(): Promise<FlashImage> {
-    await this.tell('stop');
+    await tell(this.control, 'stop');
     const exit = once(this.child, 'exit');
     this.child.kill('SIGKILL');
     await exit;
@@ -97,37 +94,4 @@ export class EmulatedBoard {
     this.control.destroy();
     return new FlashImage(new Uint8Array(readFileSync(this.imagePath)), this.scratchBlocks);
   }
-
-  private async tell(command: string): Promise<void> {
-    const answered = new Promise<void>((resolve, reject) => {
-      let text = '';
-      const take = (data: Buffer): void => {
-        text += data.toString('utf8');
-        if (!/"(return|error)"/.test(text)) return;
-        this.control.off('data', take);
-        if (text.includes('"error"')) reject(new Error(`QMP ${command}: ${text}`));
-        else resolve();
-      };
-      this.control.on('data', take);
-    });
-    this.control.write(`${JSON.stringify({ execute: command })}\n`);
-    await answered;
-  }
-}
-
-async function open(path: string, child: ChildProcess): Promise<Socket> {
-  for (let tries = 0; tries < CONNECT_TRIES; tries++) {
-    if (child.exitCode !== null) throw new Error(`QEMU ended with ${child.exitCode}`);
-    if (existsSync(path)) {
-      const socket = connect(path);
-      try {
-        await once(socket, 'connect');
-        return socket;
-      } catch {
-        socket.destroy();
-      }
-    }
-    await sleep(10);
-  }
-  throw new Error(`QEMU did not open ${path}`);
 }

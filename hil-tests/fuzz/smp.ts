@@ -1,7 +1,6 @@
 /** The serial side: CBOR, console frames, and the device's server with a whole update behind it. */
 
 import assert from 'node:assert/strict';
-import { regionsOf } from '../../core/slots/layout.js';
 import { CborReader } from '../../core/smp/cbor-reader.js';
 import { CborWriter } from '../../core/smp/cbor-writer.js';
 import { ConsoleReader, ConsoleWriter } from '../../core/smp/console-framing.js';
@@ -24,9 +23,9 @@ import {
   writeSmpHeader,
 } from '../../core/smp/packet.js';
 import { SmpServer } from '../../core/smp/server.js';
-import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { FlashImage, makeImage } from '../board/flash-image.js';
 import { makePatch, noise, testKeypair } from '../support/make-patch.js';
+import { testDevice } from '../support/test-device.js';
 import { type FuzzTarget, Hang, type Outcome } from './target.js';
 
 const KEYS = ['header', 'off', 'data', 'd', 'len', 'sha', 'x'];
@@ -150,8 +149,6 @@ export class SmpTarget implements FuzzTarget {
   readonly share = 3;
   private readonly image = smallImage();
   private readonly flash = new FlashImage(this.image.slice());
-  private readonly layout = this.flash.layout;
-  private readonly verifier = new NodeSignatureVerifier();
 
   seeds(): Uint8Array[] {
     const packets = bodies().map(packetOf);
@@ -179,8 +176,6 @@ export class SmpTarget implements FuzzTarget {
   run(bytes: Uint8Array, budget: number): Outcome {
     const line = framed(...cut(bytes));
     this.flash.bytes.set(this.image);
-    const slots = this.flash.slots();
-    slots.boot();
     let at = 0;
     let now = 0;
     const answers: Uint8Array[] = [];
@@ -198,19 +193,7 @@ export class SmpTarget implements FuzzTarget {
       packetBytes: PACKET_BYTES,
       packetCount: 1,
       reset: null,
-      device: {
-        slots,
-        slotBytes: regionsOf(this.flash, this.layout).slots[0].status().size,
-        hasher: new NodeHasher(),
-        verifier: this.verifier,
-        decompressor: null,
-        trustedKeys: [KEY.publicKey],
-        maxBufferBytes: 21_504,
-        family: null,
-        deviceClass: null,
-        collectGarbage: () => {},
-        usage: () => ({ heap: 1, heapPeak: 2, stackPeak: 3, serialLost: 4 }),
-      },
+      device: testDevice(this.flash, [KEY.publicKey]),
     });
     for (let steps = 1; server.step(); steps++) if (steps > budget) throw new Hang(`${steps} steps`);
     assert.deepEqual(this.flash.slots().active()?.size, OLD.length, 'the old model stays');

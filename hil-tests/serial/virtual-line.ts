@@ -3,13 +3,11 @@
  * when nothing else is left to happen, and a fault hits exactly the byte it was meant for.
  */
 
-import type { FlashSlots } from '../../core/slots/flash-slots.js';
-import { regionsOf } from '../../core/slots/layout.js';
 import { SmpServer } from '../../core/smp/server.js';
-import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { type ByteLink, LinkLost, type Timers } from '../../targets/serial-mcu/byte-link.js';
 import { type ClientOptions, SmpClient } from '../../targets/serial-mcu/smp-client.js';
 import { FlashImage } from '../../targets/sim/flash-image.js';
+import { testDevice } from '../support/test-device.js';
 
 /** What happens to the bytes of one direction; the default changes nothing. */
 export interface LineFaults {
@@ -172,8 +170,6 @@ export class VirtualLine {
 
   private powerUp(): SmpServer {
     const { image, options } = this;
-    const slots: FlashSlots = image.slots();
-    slots.boot();
     return new SmpServer({
       line: { read: (into) => this.takeFromRing(into), write: (bytes) => this.lines.push(bytes.slice()) },
       clock: { now: () => this.now },
@@ -183,16 +179,7 @@ export class VirtualLine {
         this.resetDue = true;
       },
       device: {
-        slots,
-        slotBytes: regionsOf(image, image.layout).slots[0].status().size,
-        hasher: new NodeHasher(),
-        verifier: new NodeSignatureVerifier(),
-        decompressor: null,
-        trustedKeys: options.trustedKeys,
-        maxBufferBytes: 21_504,
-        family: null,
-        deviceClass: null,
-        collectGarbage: () => {},
+        ...testDevice(image, options.trustedKeys),
         usage: () => ({ heap: 0, heapPeak: 0, stackPeak: 0, serialLost: this.lost }),
       },
     });

@@ -2,12 +2,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-
-const TRIES = 200;
+import { openSocket, tell } from '../../hil-tests/board/qemu-socket.js';
 
 /** @returns the board's memory from address 0 on. @throws when the firmware says anything but `done` first */
 export async function memoryAfter(firmware: string, done: string, length: number): Promise<Uint8Array> {
@@ -25,14 +22,9 @@ export async function memoryAfter(firmware: string, done: string, length: number
   try {
     const said = await firstLine(child.stdout);
     if (said !== done) throw new Error(`expected the firmware to say ${done}, got ${said}`);
-    const qmp = await open(socketPath);
-    for (const command of [
-      { execute: 'qmp_capabilities' },
-      { execute: 'pmemsave', arguments: { val: 0, size: length, filename: image } },
-    ]) {
-      qmp.write(`${JSON.stringify(command)}\n`);
-      await answered(qmp);
-    }
+    const qmp = await openSocket(socketPath, child);
+    await tell(qmp, 'qmp_capabilities');
+    await tell(qmp, 'pmemsave', { val: 0, size: length, filename: image });
     qmp.destroy();
     return new Uint8Array(readFileSync(image));
   } finally {
@@ -51,24 +43,4 @@ async function firstLine(output: NodeJS.ReadableStream): Promise<string> {
     if (rest !== undefined) return line!;
   }
   return text;
-}
-
-async function open(path: string): Promise<import('node:net').Socket> {
-  for (let tries = 0; ; tries++) {
-    const socket = connect(path);
-    try {
-      await once(socket, 'connect');
-      return socket;
-    } catch (error) {
-      socket.destroy();
-      if (tries === TRIES) throw error;
-      await sleep(10);
-    }
-  }
-}
-
-async function answered(socket: NodeJS.ReadableStream): Promise<void> {
-  let text = '';
-  while (!/"(return|error)"/.test(text)) text += String((await once(socket as never, 'data'))[0]);
-  if (text.includes('"error"')) throw new Error(`QMP: ${text}`);
 }

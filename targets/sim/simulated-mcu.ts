@@ -41,7 +41,7 @@ const DEVICE_CLASS = 'ast1030-evb';
 const BOARD_PACKET_BYTES = 640;
 const BOARD_RING_BYTES = 2048;
 
-/** The board's `host` (targets/quickjs/board-host.d.ts) over `native`: what crosses between engine and host is copied. */
+/** The board's `host` (targets/quickjs/host.d.ts) over `native`: what crosses between engine and host is copied. */
 const HOST = `
 const flash = new Uint8Array(flashBuffer);
 const own = (bytes) => bytes.slice().buffer;
