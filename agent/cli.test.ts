@@ -24,7 +24,7 @@ import { makePatch, noise, sha256Hex, testKeypair } from '../hil-tests/support/m
 import { repoRoot } from '../hil-tests/support/paths.js';
 import { NodeSigner } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
-import { DEFAULT_TOPIC_PREFIX, deviceTopics } from './topics.js';
+import { DEFAULT_TOPIC_PREFIX, deviceTopics, modelTopics } from './topics.js';
 
 const built = join(repoRoot, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'mallorn-cli-'));
@@ -314,6 +314,9 @@ writeSync(1, sign(null, readFileSync(process.argv[2]), key));`;
           desired,
         );
       }
+      const again = ['--model-topic', '--mqtt', broker.url, '--device', 'one'];
+      assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, ...again)).code, 0);
+      assert.ok(broker.payloadOf(modelTopics(DEFAULT_TOPIC_PREFIX, 'one', 'kws').desired)?.includes('"kws"'));
     } finally {
       await broker.stop();
     }

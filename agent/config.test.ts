@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ConfigError, parseConfig, policyId } from './config.js';
+import { ConfigError, type ModelConfig, parseConfig, policyId } from './config.js';
+import { modelConfigs } from './model-configs.js';
 
 const MINIMAL = {
   device: 'gw-1',
@@ -30,7 +31,7 @@ describe('config', () => {
     assert.equal(config.mqtt.protocolVersion, 4);
     assert.equal(config.limits.maxBufferBytes, 64 * 1024 * 1024);
     assert.equal(config.retry.maxAttempts, 12);
-    assert.equal(config.model.slots, '/etc/mallorn/slots');
+    assert.equal(config.model?.slots, '/etc/mallorn/slots');
     assert.deepEqual(config.trustedKeys, ['/etc/mallorn/mallorn.pub']);
   });
 
@@ -81,14 +82,39 @@ describe('config', () => {
   it('names a policy by what can turn a refusal into consent', () => {
     const key = new Uint8Array(32);
     const keys = { trustedKeys: [key], imageKeys: [key] };
-    const id = policyId(parse(MINIMAL), keys);
-    assert.equal(policyId(parse({ ...MINIMAL, mqtt: { url: 'mqtt://elsewhere' } }), keys), id);
-    assert.notEqual(policyId(parse({ ...MINIMAL, fullImage: 'always' }), keys), id);
+    const only = (value: unknown): ModelConfig => modelConfigs(parse(value))[0]!;
+    const id = policyId(only(MINIMAL), keys);
+    assert.equal(policyId(only({ ...MINIMAL, mqtt: { url: 'mqtt://elsewhere' } }), keys), id);
+    assert.notEqual(policyId(only({ ...MINIMAL, fullImage: 'always' }), keys), id);
     for (const other of [
       { trustedKeys: [key, key], imageKeys: [key] },
       { trustedKeys: [key, key], imageKeys: [] },
       { trustedKeys: [], imageKeys: [key, key] },
     ])
-      assert.notEqual(policyId(parse(MINIMAL), other), id);
+      assert.notEqual(policyId(only(MINIMAL), other), id);
+  });
+
+  it('takes either one model or several, each as if it were the only one', () => {
+    const { model: _, ...modelless } = MINIMAL;
+    const eyes = { name: 'eyes', slots: 'eyes', family: 'v8' };
+    const ears = { name: 'ears', slots: 'ears', health: { file: 'ears.ok' }, hooks: { postActivate: ['/bin/tell'] } };
+    const shared = { ...modelless, family: 'v7', health: { url: 'http://127.0.0.1/' } };
+    const configs = modelConfigs(parse({ ...shared, models: [eyes, ears] }));
+    assert.deepEqual(
+      configs.map(({ model, family, health }) => [model.name, model.slots, family, health?.url, health?.file]),
+      [
+        ['eyes', '/etc/mallorn/eyes', 'v8', 'http://127.0.0.1/', undefined],
+        ['ears', '/etc/mallorn/ears', 'v7', undefined, '/etc/mallorn/ears.ok'],
+      ],
+    );
+    assert.match(problems(modelless), /^model: expected either model or models/);
+    assert.match(problems({ ...MINIMAL, models: [eyes] }), /^model: expected either model or models/);
+    assert.match(problems({ ...modelless, models: [eyes, { ...ears, name: 'eyes' }] }), /^models\.1\.name: /);
+    assert.match(problems({ ...modelless, models: [eyes, { ...ears, slots: './eyes/' }] }), /^models\.1\.slots: /);
+    const { health: _health, ...unchecked } = ears;
+    assert.match(problems({ ...modelless, models: [eyes, unchecked] }), /^models\.1\.hooks\.postActivate: there is no/);
+    for (const name of ['a/b', '..\\', '', 'x'.repeat(65), '$a']) {
+      assert.match(problems({ ...modelless, models: [{ ...eyes, name }] }), /^models\.0\.name: expected 1 to 64/, name);
+    }
   });
 });

@@ -7,6 +7,8 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
+import { MAX_MODELS } from './limits.js';
+import { modelProblems } from './model-configs.js';
 import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
 import type { TrustedKeys } from './trust-store.js';
 
@@ -27,6 +29,9 @@ const topicPrefix = z
   .refine((text) => text.split('/').every((level) => level !== ''), 'must not have empty levels');
 
 const mqttUrl = z.string().refine(isBrokerUrl, 'expected a URL with mqtt:, mqtts:, ws: or wss:');
+
+/** Part of file names too, on any file system. */
+const unitName = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "expected 1 to 64 letters, digits, '.', '_' or '-'");
 
 const path = z.string().min(1);
 const bytes = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
@@ -105,6 +110,19 @@ const hooksSchema = z.strictObject({
   timeoutMs: durationMs.default(60 * SECOND_MS),
 });
 
+const family = z.string().min(1).max(32);
+const deviceClass = z.string().min(1).max(32);
+
+const modelSchema = z.strictObject({
+  /** Names the model in topics and in files of the state folder. */
+  name: unitName,
+  slots: path,
+  family: family.optional(),
+  deviceClass: deviceClass.optional(),
+  health: healthSchema.optional(),
+  hooks: hooksSchema.optional(),
+});
+
 export const configSchema = z.strictObject({
   /** Names this device in every topic. */
   device: deviceName,
@@ -115,11 +133,16 @@ export const configSchema = z.strictObject({
    * its reserved topics, where `device` is the name of the thing.
    */
   protocol: z.enum(['desired', 'jobs', 'aws-iot-jobs']).default('desired'),
-  model: z.strictObject({
-    name: z.string().min(1).max(128),
-    /** Folder of the two slots, relative to the configuration file. */
-    slots: path,
-  }),
+  /** The one model this agent keeps; or `models`. */
+  model: z
+    .strictObject({
+      name: z.string().min(1).max(128),
+      /** Folder of the two slots, relative to the configuration file. */
+      slots: path,
+    })
+    .optional(),
+  /** Several models, each with its own slots, state and topics. What an entry leaves out is as for the whole agent. */
+  models: z.array(modelSchema).min(1).max(MAX_MODELS).optional(),
   /** Folder of the agent's own state; default: `agent-state` beside the configuration file. */
   stateFolder: path.default('agent-state'),
   /** Public keys: 32 raw bytes, PEM or a line of OpenSSH each. This agent never installs what nobody it trusts has signed: at least one, or `trust`. */
@@ -133,9 +156,9 @@ export const configSchema = z.strictObject({
     })
     .optional(),
   /** Where set, a patch for another model family is refused. */
-  family: z.string().min(1).max(32).optional(),
+  family: family.optional(),
   /** Where set, a patch for another device class is refused. */
-  deviceClass: z.string().min(1).max(32).optional(),
+  deviceClass: deviceClass.optional(),
   limits: limitsSchema.prefault({}),
   /** `always`: a device without a matching patch downloads the whole model. */
   fullImage: z.enum(['never', 'always']).default('never'),
@@ -150,6 +173,9 @@ export const configSchema = z.strictObject({
 });
 
 export type AgentConfig = z.infer<typeof configSchema>;
+
+/** As if its model were the agent's only one. */
+export type ModelConfig = AgentConfig & { readonly model: NonNullable<AgentConfig['model']> };
 
 /** Every problem of the file, one per line, each with its path in the document. */
 export class ConfigError extends Error {
@@ -207,17 +233,11 @@ function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
 
 function crossChecks(config: AgentConfig): string[] {
   const problems: string[] = [];
-  const { mqtt, retry, health, hooks } = config;
+  const { mqtt, retry } = config;
   if ((config.trustedKeys === undefined) === (config.trust === undefined)) {
     problems.push('trustedKeys: expected either trustedKeys or trust, got both or neither');
   }
-  const questions = [health?.command, health?.url, health?.file].filter((question) => question !== undefined);
-  if (health !== undefined && questions.length !== 1) {
-    problems.push(`health: expected exactly one of command, url and file, got ${questions.length}`);
-  }
-  if (hooks.postActivate !== undefined && health === undefined) {
-    problems.push('hooks.postActivate: there is no trial without health');
-  }
+  problems.push(...modelProblems(config));
   if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
     problems.push('mqtt: certPath and keyPath go together, got only one of them');
   }
@@ -237,16 +257,28 @@ function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
       ...(certPath === undefined ? {} : { certPath: absolute(certPath) }),
       ...(keyPath === undefined ? {} : { keyPath: absolute(keyPath) }),
     },
-    model: { ...config.model, slots: absolute(config.model.slots) },
+    ...(config.model === undefined ? {} : { model: { ...config.model, slots: absolute(config.model.slots) } }),
+    ...(config.models === undefined ? {} : { models: config.models.map((model) => absoluteModel(model, absolute)) }),
     stateFolder: absolute(config.stateFolder),
-    ...(config.health?.file === undefined ? {} : { health: { ...config.health, file: absolute(config.health.file) } }),
+    ...absoluteHealth(config.health, absolute),
     ...(config.trustedKeys === undefined ? {} : { trustedKeys: config.trustedKeys.map(absolute) }),
     ...(config.trust === undefined ? {} : { trust: { ...config.trust, root: absolute(config.trust.root) } }),
   };
 }
 
+type Health = NonNullable<AgentConfig['health']>;
+type ModelEntry = NonNullable<AgentConfig['models']>[number];
+
+function absoluteModel(model: ModelEntry, absolute: (file: string) => string): ModelEntry {
+  return { ...model, slots: absolute(model.slots), ...absoluteHealth(model.health, absolute) };
+}
+
+function absoluteHealth(health: Health | undefined, absolute: (file: string) => string): { health?: Health } {
+  return health?.file === undefined ? {} : { health: { ...health, file: absolute(health.file) } };
+}
+
 /** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */
-export function policyId(config: AgentConfig, { trustedKeys, imageKeys }: TrustedKeys): string {
+export function policyId(config: ModelConfig, { trustedKeys, imageKeys }: TrustedKeys): string {
   const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health } = config;
   const hash = createHash('sha256');
   hash.update(

@@ -15,3 +15,6 @@ export const MAX_JOB_MESSAGE_BYTES = MAX_DESIRED_BYTES + 8192;
 export const MAX_DETAILS = 10;
 /** AWS takes 1,024 characters a value. */
 export const MAX_DETAIL_LENGTH = 1024;
+
+/** That one agent keeps: each may hold an apply thread with its buffers. */
+export const MAX_MODELS = 16;

@@ -1,6 +1,6 @@
 /**
- * The agent's place on the broker (research/protocols.md): `$state` with a will, `birth`, `reported`, and the two topics
- * it listens to. Retained documents are the whole truth of this link: after each connect everything is said again, so
+ * The agent's place on the broker (research/protocols.md): `$state` with a will, `birth`, and for each of its units
+ * what it is told and says. Retained documents are the whole truth of this link: after each connect everything is said again, so
  * that nothing depends on messages that a broker or a broken connection swallowed.
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
@@ -9,23 +9,19 @@ import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';
+import { type ChannelTiming, type LinkUnit, UnitChannel } from './unit-channel.js';
 
-export interface LinkOptions extends BrokerAccess {
+export interface LinkOptions extends BrokerAccess, ChannelTiming {
   readonly clientId: string;
   readonly protocolVersion: 4 | 5;
   readonly keepaliveSeconds: number;
   readonly reconnectMinMs: number;
   readonly reconnectMaxMs: number;
-  readonly topics: DeviceTopics;
+  readonly topics: Omit<DeviceTopics, 'desired' | 'reported'>;
+  readonly units: readonly LinkUnit[];
   /** How often this agent has started. Session numbers grow from it, across reconnects and restarts. */
   readonly bootCount: number;
-  /** After this long without a retained `desired`, there is none: MQTT has no message that says so. */
-  readonly desiredGraceMs?: number;
-  /** Progress is told at most this often; everything else at once. Default 1 s. */
-  readonly progressIntervalMs?: number;
   readonly birth: () => Record<string, unknown>;
-  /** Null: wishes come as jobs, and the retained document is not listened to. */
-  readonly onDesired: ((payload: Uint8Array) => void) | null;
   readonly jobs?: JobChannel;
   /** Whether `$state`, `birth` and `reported` are published, and `cmd/rebirth` is heard. AWS allows its reserved topics alone. */
   readonly announces: boolean;
@@ -46,9 +42,7 @@ export type DeviceState = 'init' | 'ready' | 'disconnected' | 'lost';
 
 /** Connections that one boot can number before its numbers run into the next boot's. */
 const SESSIONS_PER_BOOT = 2 ** 20;
-const DEFAULT_GRACE_MS = 10_000;
 const REBIRTH_INTERVAL_MS = 1000;
-const PROGRESS_INTERVAL_MS = 1000;
 const FAREWELL_TIMEOUT_MS = 2000;
 /** Leaves room for topic, properties and a job around the largest document; MQTT 5 brokers then drop larger ones for us. */
 const MAX_PACKET_BYTES = MAX_DESIRED_BYTES + 12 * 1024;
@@ -58,17 +52,14 @@ export class MqttLink {
   private readonly client: MqttClient;
   private session: number;
   private failures = 0;
-  private reported: Reported | null = null;
-  private lastReportMs = Number.NEGATIVE_INFINITY;
+  private readonly channels: readonly UnitChannel[];
   private greeted = false;
-  /** On this connection: the retained document may overtake the acknowledgement of our subscription. */
-  private desiredSeen = false;
-  private graceTimer: NodeJS.Timeout | null = null;
   private lastRebirthMs = Number.NEGATIVE_INFINITY;
 
   /** Begins to connect, and goes on trying. */
   constructor(options: LinkOptions) {
     this.options = options;
+    this.channels = options.units.map((unit) => new UnitChannel(unit, options));
     this.session = options.bootCount * SESSIONS_PER_BOOT;
     this.client = connect(options.url, this.clientOptions());
     this.client.on('connect', () => void this.greet());
@@ -81,14 +72,15 @@ export class MqttLink {
     return this.client.connected && this.greeted;
   }
 
-  /** Keeps the latest and says it now or after the next connect; older ones are never queued. */
-  publishReported(reported: Reported): void {
-    const before = this.reported;
-    this.reported = reported;
-    if (!this.connected || !this.options.announces || (isMereProgress(before, reported) && this.saidLately())) return;
-    this.lastReportMs = performance.now();
-    void this.publish(this.options.topics.reported, reported);
-    if (before?.sha256 !== reported.sha256) void this.publishBirth();
+  /** Keeps a unit's latest and says it now or after the next connect; older ones are never queued. */
+  publishReported(unit: LinkUnit, reported: Reported): void {
+    const channel = this.channels.find((candidate) => candidate.unit === unit);
+    if (channel === undefined) return;
+    const { isNews, isOtherModel } = channel.report(reported);
+    if (!this.connected || !this.options.announces || !isNews) return;
+    channel.said();
+    void this.publish(unit.topics.reported, reported);
+    if (isOtherModel) void this.publishBirth();
   }
 
   /** What is not retained and repeated by whoever needs an answer: without a connection it is dropped. */
@@ -99,14 +91,9 @@ export class MqttLink {
     });
   }
 
-  private saidLately(): boolean {
-    const { progressIntervalMs = PROGRESS_INTERVAL_MS } = this.options;
-    return performance.now() - this.lastReportMs < progressIntervalMs;
-  }
-
   /** Says good-bye, so that the broker keeps the will to itself. */
   async close(): Promise<void> {
-    this.clearGrace();
+    for (const channel of this.channels) channel.clearGrace();
     // Forced where nobody acknowledged: an orderly end would wait for that acknowledgement for ever.
     const heard = this.client.connected && (await this.farewell());
     await this.client.endAsync(!heard);
@@ -165,9 +152,11 @@ export class MqttLink {
       const denied = granted.filter(({ qos }) => qos > 2).map(({ topic }) => topic);
       if (denied.length > 0) log('error', 'the broker does not let us listen', { topics: denied });
       // Silence on a topic that is closed to us says nothing about wishes.
-      if (!denied.includes(topics.desired)) this.startGrace();
+      for (const channel of this.channels) if (!denied.includes(channel.unit.topics.desired)) channel.listening();
       if (announces) {
-        if (this.reported !== null) await this.publish(topics.reported, this.reported);
+        for (const { unit, reported } of this.channels) {
+          if (reported !== null) await this.publish(unit.topics.reported, reported);
+        }
         await this.publish(topics.state, this.stateDocument('ready'));
       }
       if (session === this.session) jobs?.connected();
@@ -178,9 +167,9 @@ export class MqttLink {
   }
 
   private filters(): string[] {
-    const { topics, announces, onDesired, jobs } = this.options;
+    const { topics, units, announces, jobs } = this.options;
     return [
-      ...(onDesired === null ? [] : [topics.desired]),
+      ...units.filter(({ onDesired }) => onDesired !== null).map(({ topics }) => topics.desired),
       ...(announces ? [topics.rebirth] : []),
       ...(jobs?.filters ?? []),
     ];
@@ -201,11 +190,10 @@ export class MqttLink {
   }
 
   private receive(topic: string, payload: Uint8Array): void {
-    const { topics, onDesired, jobs } = this.options;
-    if (topic === topics.desired && onDesired !== null) {
-      this.desiredSeen = true;
-      this.clearGrace();
-      onDesired(payload);
+    const { topics, jobs } = this.options;
+    const channel = this.channels.find(({ unit }) => unit.topics.desired === topic && unit.onDesired !== null);
+    if (channel !== undefined) {
+      channel.receive(payload);
     } else if (topic === topics.rebirth) {
       const nowMs = performance.now();
       // Anybody may ask; nobody may make us flood the broker.
@@ -221,8 +209,7 @@ export class MqttLink {
   private lose(): void {
     this.greeted = false;
     this.options.jobs?.disconnected();
-    this.desiredSeen = false;
-    this.clearGrace();
+    for (const channel of this.channels) channel.disconnected();
     this.failures++;
     this.session++;
     if (this.options.announces) this.client.options.will = this.will();
@@ -235,22 +222,6 @@ export class MqttLink {
     const ceiling = Math.min(reconnectMaxMs, reconnectMinMs * 2 ** Math.min(this.failures, 30));
     return Math.max(1, Math.round(ceiling * (0.5 + random() / 2)));
   }
-
-  private startGrace(): void {
-    this.clearGrace();
-    const { onDesired, desiredGraceMs = DEFAULT_GRACE_MS } = this.options;
-    if (this.desiredSeen || onDesired === null) return;
-    this.graceTimer = setTimeout(() => onDesired(new Uint8Array(0)), desiredGraceMs);
-  }
-
-  private clearGrace(): void {
-    if (this.graceTimer !== null) clearTimeout(this.graceTimer);
-    this.graceTimer = null;
-  }
-}
-
-function isMereProgress(before: Reported | null, after: Reported): boolean {
-  return before !== null && after.progress !== null && before.status === after.status;
 }
 
 function timeout(ms: number): Promise<false> {

@@ -2,13 +2,15 @@
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { IoError } from '../core/errors.js';
 import { accessOptions, type BrokerAccess, isBrokerUrl } from './broker-access.js';
-import { DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel } from './topics.js';
+import { DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel, modelTopics } from './topics.js';
 
 export interface PublishDesiredOptions extends BrokerAccess {
   /** Default 4, MQTT 3.1.1. */
   readonly protocolVersion?: 4 | 5;
   readonly topicPrefix?: string;
   readonly devices: readonly string[];
+  /** To devices that keep several models: of this one. */
+  readonly model?: string;
   /** Null withdraws the wish. */
   readonly document: unknown | null;
   readonly connectTimeoutMs?: number;
@@ -22,6 +24,9 @@ export async function publishDesired(options: PublishDesiredOptions): Promise<vo
   const { topicPrefix = DEFAULT_TOPIC_PREFIX, devices } = options;
   for (const device of devices) {
     if (!isTopicLevel(device)) throw new RangeError(`expected a device name, got ${JSON.stringify(device)}`);
+  }
+  if (options.model !== undefined && !isTopicLevel(options.model)) {
+    throw new RangeError(`expected a model name that can be part of a topic, got ${JSON.stringify(options.model)}`);
   }
   if (!isBrokerUrl(options.url)) {
     throw new RangeError(`expected a URL with mqtt:, mqtts:, ws: or wss:, got ${options.url}`);
@@ -42,11 +47,15 @@ async function tellBroker(options: PublishDesiredOptions, topicPrefix: string): 
   try {
     const payload = options.document === null ? '' : JSON.stringify(options.document);
     for (const device of options.devices) {
-      await client.publishAsync(deviceTopics(topicPrefix, device).desired, payload, { qos: 1, retain: true });
+      await client.publishAsync(desiredTopic(options, topicPrefix, device), payload, { qos: 1, retain: true });
     }
   } finally {
     await client.endAsync();
   }
+}
+
+function desiredTopic({ model }: PublishDesiredOptions, prefix: string, device: string): string {
+  return (model === undefined ? deviceTopics(prefix, device) : modelTopics(prefix, device, model)).desired;
 }
 
 function clientOptions(options: PublishDesiredOptions): IClientOptions {

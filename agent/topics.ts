@@ -10,11 +10,15 @@ export function isTopicLevel(text: string): boolean {
   return text !== '' && !/[/+#\0]/.test(text) && !text.startsWith('$');
 }
 
-export interface DeviceTopics {
-  readonly state: string;
-  readonly birth: string;
+/** Where one updatable thing is told what to be, and says what it is. */
+export interface UnitTopics {
   readonly desired: string;
   readonly reported: string;
+}
+
+export interface DeviceTopics extends UnitTopics {
+  readonly state: string;
+  readonly birth: string;
   readonly rebirth: string;
 }
 
@@ -27,4 +31,10 @@ export function deviceTopics(prefix: string, device: string): DeviceTopics {
     reported: `${root}/reported`,
     rebirth: `${root}/cmd/rebirth`,
   };
+}
+
+/** Of one model of a device that keeps several. */
+export function modelTopics(prefix: string, device: string, model: string): UnitTopics {
+  const { desired, reported } = deviceTopics(prefix, device);
+  return { desired: `${desired}/${model}`, reported: `${reported}/${model}` };
 }

@@ -74,7 +74,7 @@ function isTooling(file: string): boolean {
 }
 
 function isMain(file: string): boolean {
-  return file.endsWith('.main.ts') || file === 'agent/cli.ts';
+  return file.endsWith('.main.ts') || file.startsWith('agent/compose/') || file === 'agent/cli.ts';
 }
 
 async function deviceFaults(): Promise<string[]> {

@@ -20,6 +20,7 @@ interface PublishFlags extends PatchFlags {
   readonly mqtt?: string;
   readonly topicPrefix: string;
   readonly device?: readonly string[];
+  readonly modelTopic?: true;
 }
 
 export const addPublish: AddCommand = (program, open) => {
@@ -37,6 +38,7 @@ export const addPublish: AddCommand = (program, open) => {
     .option('--mqtt <url>', 'put the document on this broker, retained; credentials stand in the URL')
     .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
     .option('--device <id...>', 'devices to tell')
+    .option('--model-topic', 'they keep several models: on the topic of this one')
     .addOption(
       new Option('--profile <name...>', 'profiles to make patches for (default: gateway)').choices(['gateway', 'mcu']),
     );
@@ -45,6 +47,7 @@ export const addPublish: AddCommand = (program, open) => {
     const devices = flags.device ?? [];
     const onWarning = (message: string): void => session.output.warning(message);
     if ((flags.mqtt === undefined) !== (devices.length === 0)) throw new UsageError('--mqtt and --device go together');
+    if (flags.modelTopic && devices.length === 0) throw new UsageError('--model-topic needs --device');
     // Loaded on demand, as is the MQTT client below: the other commands start faster without.
     const { publish } = await import('../publish.js');
     const result = await withProgress(session, async (call) =>
@@ -63,7 +66,7 @@ export const addPublish: AddCommand = (program, open) => {
         patch: await patchOptions(session, flags),
       }),
     );
-    if (flags.mqtt !== undefined) await tell(flags.mqtt, flags.topicPrefix, devices, result.desired);
+    if (flags.mqtt !== undefined) await tell(flags.mqtt, flags, devices, result.desired);
     session.output.result({ ...result, devices }, () =>
       table([
         ...result.files.map(({ path, size }): [string, string] => ['patch', `${path}, ${bytesText(size)}`]),
@@ -80,7 +83,12 @@ async function readTrustFiles(paths: readonly string[]): Promise<string[]> {
   return files.map((bytes) => new TextDecoder().decode(bytes));
 }
 
-async function tell(url: string, topicPrefix: string, devices: readonly string[], document: unknown): Promise<void> {
+async function tell(
+  url: string,
+  { topicPrefix, modelTopic, model }: PublishFlags,
+  devices: readonly string[],
+  document: unknown,
+): Promise<void> {
   const { publishDesired } = await import('../publish-desired.js');
-  await publishDesired({ url, topicPrefix, devices, document });
+  await publishDesired({ url, topicPrefix, devices, document, ...(modelTopic ? { model } : {}) });
 }

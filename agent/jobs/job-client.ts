@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { parseDesired } from '../desired.js';
+import type { Failure } from '../failure.js';
 import type { StateFile } from '../json-file.js';
 import type { Log } from '../log.js';
 import type { State } from '../machine-types.js';
@@ -17,7 +18,7 @@ import {
   rejectedSchema,
   updateAcceptedSchema,
 } from './job-messages.js';
-import { originOf, verdictOf } from './job-verdict.js';
+import { originOf, reasonOf, verdictOf } from './job-verdict.js';
 
 export interface JobClientOptions {
   readonly topics: JobTopics;
@@ -25,12 +26,19 @@ export interface JobClientOptions {
   /** Grows with every start of the agent: answers to an earlier process are told by it. */
   readonly bootCount: number;
   readonly send: (topic: string, document: unknown, qos: 0 | 1) => void;
-  /** A payload as on the `desired` topic, and where it comes from. Empty: no wish. */
-  readonly wish: (payload: Uint8Array, origin?: string) => void;
+  readonly work: JobWork;
   /** AWS has no such topic, and ends the connection of who publishes where it may not. */
   readonly tellsProgress: boolean;
   readonly log: Log;
   readonly random?: () => number;
+}
+
+/** Who carries out what a job asks for. Documents are as on the `desired` topic. */
+export interface JobWork {
+  /** A failure where nobody can: the job is rejected. */
+  begin(desired: Uint8Array, origin: string): Failure | null;
+  /** As if it had never been asked for, where that still can be. */
+  drop(desired: Uint8Array): void;
 }
 
 /** Answers come this fraction later than asked for at most. */
@@ -154,7 +162,7 @@ export class JobClient {
         return this.work(effect.job);
       case 'drop':
         this.wishId = null;
-        return this.options.wish(new Uint8Array(0));
+        return this.options.work.drop(desiredOf(effect.job));
     }
   }
 
@@ -180,11 +188,14 @@ export class JobClient {
   }
 
   private work(job: OpenJob): void {
-    const document = documentSchema.safeParse(job.document);
-    const payload = new TextEncoder().encode(JSON.stringify(document.success ? (document.data.desired ?? {}) : {}));
+    const payload = desiredOf(job);
     const wish = parseDesired(payload, originOf(job));
     this.wishId = wish.kind === 'want' ? wish.desired.id : wish.kind === 'unreadable' ? wish.id : null;
-    this.options.wish(payload, originOf(job));
+    const failure = this.options.work.begin(payload, originOf(job));
+    if (failure === null) return;
+    const { jobId, executionNumber } = job;
+    const verdict = { status: 'REJECTED', details: reasonOf(failure) } as const;
+    this.dispatch({ kind: 'judged', jobId, executionNumber, verdict });
   }
 
   private eventOf(path: string, payload: Uint8Array): JobEvent | null {
@@ -212,4 +223,10 @@ export class JobClient {
     const [boot, token] = (clientToken ?? '').split('-');
     return boot === `${this.options.bootCount}` && token !== undefined ? token : null;
   }
+}
+
+/** The document that a job carries, as it would lie on the `desired` topic; of a job that carries none it cannot be read. */
+export function desiredOf({ document }: Pick<OpenJob, 'document'>): Uint8Array {
+  const parsed = documentSchema.safeParse(document);
+  return new TextEncoder().encode(JSON.stringify(parsed.success ? (parsed.data.desired ?? {}) : {}));
 }

@@ -93,7 +93,7 @@ export type JobEffect =
   /** The agent shall work on the job in hand; said again after every start and connect. */
   | { readonly kind: 'work'; readonly job: OpenJob }
   /** The agent shall stop working on it, where it still can. */
-  | { readonly kind: 'drop' };
+  | { readonly kind: 'drop'; readonly job: OpenJob };
 
 export interface JobStep {
   readonly state: JobState;
@@ -257,7 +257,7 @@ function ended(state: JobState, status: TerminalStatus): JobStep {
   const done = [{ jobId, executionNumber, status, details }, ...state.done].slice(0, MAX_DONE);
   const next = { ...state, current: null, done, read: false, nextWanted: true, failures: 0 };
   // With a verdict the agent is at rest already.
-  return pump(next, { kind: 'persist' }, ...(verdict === null ? [{ kind: 'drop' } as const] : []));
+  return pump(next, { kind: 'persist' }, ...(verdict === null ? [{ kind: 'drop', job: current } as const] : []));
 }
 
 function judged(state: JobState, { jobId, executionNumber, verdict }: Extract<JobEvent, { kind: 'judged' }>): JobStep {

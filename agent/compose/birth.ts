@@ -1,0 +1,37 @@
+/** What the agent says about itself after each connect. */
+import { createHash } from 'node:crypto';
+import { totalmem } from 'node:os';
+import type { AgentConfig } from '../config.js';
+import { distinctKeys, type KeySource } from '../trust-store.js';
+import type { Unit } from '../unit.js';
+
+/** Model formats whose patches this agent applies: all of them, since a patch carries what its format needs. */
+const FORMATS = ['TFLite', 'GGUF', 'ONNX', 'SafeTensors', 'ESPDL', 'Binary'];
+
+export function birthDocument(
+  config: AgentConfig,
+  agentVersion: string,
+  trust: KeySource,
+  units: readonly Unit[],
+): Record<string, unknown> {
+  return {
+    agentVersion,
+    formats: FORMATS,
+    ramBytes: totalmem(),
+    slots: 2,
+    trustedKeys: distinctKeys(trust.keys()).map(keyIdHex),
+    ...(trust.version === null ? {} : { trustVersion: trust.version }),
+    children: [],
+    models: units.flatMap(({ runtime }) => {
+      const { model, installed_version: version, sha256 } = runtime.reported();
+      return sha256 === null ? [] : [{ model, version, sha256 }];
+    }),
+    ...(config.family === undefined ? {} : { family: config.family }),
+    ...(config.deviceClass === undefined ? {} : { deviceClass: config.deviceClass }),
+  };
+}
+
+/** As in a signature block: the first 8 bytes of the key's SHA-256. */
+function keyIdHex(publicKey: Uint8Array): string {
+  return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
+}

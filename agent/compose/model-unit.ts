@@ -1,0 +1,70 @@
+/** A model of this agent's own: its slots on this machine's disk, written by an apply thread. */
+import type { SlotDirectory } from '../../targets/node/slot-directory.js';
+import { LocalApplication } from '../application.js';
+import { ApplyThread } from '../apply-thread.js';
+import { type ModelConfig, policyId } from '../config.js';
+import { JsonFile } from '../json-file.js';
+import type { Log } from '../log.js';
+import { AgentRuntime, type RuntimeOptions } from '../runtime.js';
+import type { UnitTopics } from '../topics.js';
+import type { KeySource } from '../trust-store.js';
+import type { Unit } from '../unit.js';
+import { workerDataFor } from './apply-role.js';
+
+export interface ModelUnitOptions extends Pick<RuntimeOptions, 'onState' | 'publish'> {
+  readonly config: ModelConfig;
+  /** Held by this process; the unit lets go of them. */
+  readonly slots: SlotDirectory;
+  readonly statePath: string;
+  readonly topics: UnitTopics;
+  /** Wishes come as retained documents, not as jobs. */
+  readonly hearsDesired: boolean;
+  readonly trust: KeySource;
+  readonly workerEntry: URL;
+  readonly log: Log;
+}
+
+export function createModelUnit(options: ModelUnitOptions): Unit {
+  const { config, slots, trust, workerEntry, log, publish, onState } = options;
+  const runtime = new AgentRuntime({
+    settings: {
+      model: config.model.name,
+      fullImage: config.fullImage,
+      maxPatchBytes: config.limits.maxPatchBytes,
+      allowedHosts: config.allowedHosts ?? null,
+      allowInsecureHttp: config.allowInsecureHttp,
+      // Asked anew each time: a trust file that arrives, or a key that expires, changes what is refused.
+      get policyId() {
+        return policyId(config, trust.keys());
+      },
+      retry: config.retry,
+      trialBoots: config.health?.trialBoots ?? 0,
+    },
+    limits: config.retry,
+    stateFile: new JsonFile(options.statePath),
+    openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
+    application: applicationOf(config, slots, log),
+    onTrust: (chain) => trust.offer(chain),
+    publish,
+    ...(onState === undefined ? {} : { onState }),
+    log,
+  });
+  return {
+    name: config.model.name,
+    runtime,
+    slotsPath: slots.folder,
+    topics: options.topics,
+    onDesired: options.hearsDesired ? (payload) => runtime.desired(payload) : null,
+    stop: async () => {
+      await runtime.stop();
+      slots.close();
+    },
+  };
+}
+
+function applicationOf({ model, health, hooks }: ModelConfig, slots: SlotDirectory, log: Log): LocalApplication {
+  const { timeoutMs: hookTimeoutMs, ...commands } = hooks;
+  const { currentPath } = slots;
+  const rules = { modelName: model.name, currentPath, health: health ?? null, hooks: commands, hookTimeoutMs };
+  return new LocalApplication(rules, log);
+}

@@ -1,0 +1,58 @@
+/** The models of a configuration: what each unit goes by, and what cannot be together. */
+import { resolve } from 'node:path';
+import type { AgentConfig, ModelConfig } from './config.js';
+
+type Application = Pick<AgentConfig, 'health' | 'hooks'>;
+
+/** One configuration for each model. An entry's own keys replace the agent's. */
+export function modelConfigs(config: AgentConfig): ModelConfig[] {
+  const { model, models = [], ...shared } = config;
+  if (model !== undefined) return [{ ...shared, model }];
+  return models.map(({ name, slots, ...own }) => ({ ...shared, ...definedOf(own), model: { name, slots } }));
+}
+
+/** One problem a line, each with its path in the document. */
+export function modelProblems(config: AgentConfig): string[] {
+  const { model, models } = config;
+  if ((model === undefined) === (models === undefined)) {
+    return ['model: expected either model or models, got both or neither'];
+  }
+  const own = (models ?? []).flatMap((entry, index) =>
+    applicationProblems(`models.${index}.`, {
+      health: entry.health ?? config.health,
+      hooks: entry.hooks ?? config.hooks,
+    }),
+  );
+  return [
+    ...(model === undefined ? own : applicationProblems('', config)),
+    ...repeats(models ?? [], 'name', ({ name }) => name),
+    ...repeats(models ?? [], 'slots', ({ slots }) => resolve(slots)),
+  ];
+}
+
+function applicationProblems(where: string, { health, hooks }: Application): string[] {
+  const problems: string[] = [];
+  const questions = [health?.command, health?.url, health?.file].filter((question) => question !== undefined);
+  if (health !== undefined && questions.length !== 1) {
+    problems.push(`${where}health: expected exactly one of command, url and file, got ${questions.length}`);
+  }
+  if (hooks.postActivate !== undefined && health === undefined) {
+    problems.push(`${where}hooks.postActivate: there is no trial without health`);
+  }
+  return problems;
+}
+
+/** Two units that wrote one folder or one topic would undo each other's work. */
+function repeats<T>(entries: readonly T[], key: string, pick: (entry: T) => string): string[] {
+  const values = entries.map(pick);
+  return values.flatMap((value, index) => {
+    const first = values.indexOf(value);
+    return first === index ? [] : [`models.${index}.${key}: expected another one than models.${first} has, got it too`];
+  });
+}
+
+function definedOf<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, part]) => part !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
