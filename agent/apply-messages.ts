@@ -13,6 +13,7 @@ export const APPLY_ROLE = 'mallorn-agent-apply';
 export interface ApplyWorkerData {
   readonly role: typeof APPLY_ROLE;
   readonly slotsFolder: string;
+  readonly minFreeBytes: number;
   readonly rules: Omit<SessionRules, keyof TrustedKeys>;
 }
 

@@ -1,10 +1,10 @@
 /** The apply thread's side: answers requests with the synchronous session. Runs where blocking on files harms nobody. */
 
-import { invariant } from '../core/errors.js';
+import { IoError, invariant } from '../core/errors.js';
 import { toHex } from '../core/hex.js';
 import type { SlotContents } from '../core/ports.js';
 import type { ApplyMessage, ApplyReply, ApplyRequest, ApplyWorkerData, SlotsReply } from './apply-messages.js';
-import { failureOf } from './failure.js';
+import { failureOf, permanent } from './failure.js';
 import type { ActiveModel, Progress } from './machine-types.js';
 import { type SessionPorts, type TrialSlots, UpdateSession } from './update-session.js';
 
@@ -55,14 +55,28 @@ export class ApplyServer {
         return { kind: 'ok' };
       case 'commit':
         this.current().commit();
+        this.giveUpPrevious(ports.slots);
         return slotsReply(ports.slots);
       case 'confirm':
         ports.slots.confirm();
+        this.giveUpPrevious(ports.slots);
         return slotsReply(ports.slots);
       case 'rollback':
         // A rollback that was cut short after its switch has nothing left to do.
-        if (ports.slots.trial() !== null || request.always) ports.slots.rollback();
+        if (ports.slots.trial() === null && !request.always) return slotsReply(ports.slots);
+        if (ports.slots.previous() === null) return noPrevious(this.rules.keepPrevious !== false);
+        ports.slots.rollback();
         return slotsReply(ports.slots);
+    }
+  }
+
+  /** The switch has been made: a disk that does not forget its loser now does so at the next start. */
+  private giveUpPrevious(slots: TrialSlots): void {
+    if (this.rules.keepPrevious !== false) return;
+    try {
+      slots.dropPrevious();
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
     }
   }
 
@@ -83,6 +97,12 @@ export class ApplyServer {
     this.lastPercent = percent;
     this.send({ kind: 'progress', progress });
   }
+}
+
+function noPrevious(keepPrevious: boolean): ApplyReply {
+  const why = keepPrevious ? 'none was installed before, or an update has begun in its slot' : 'keepPrevious is false';
+  const failure = permanent('no-previous', `there is no previous model to go back to: ${why}`);
+  return { kind: 'failed', failure, reachedBytes: 0 };
 }
 
 function slotsReply(slots: TrialSlots): SlotsReply {

@@ -9,8 +9,8 @@ import { checkUrl, type UrlPolicy } from './url-policy.js';
 export interface ChoicePolicy extends UrlPolicy {
   /** The model this agent keeps. */
   readonly model: string;
-  /** `never`: a device without a matching patch waits for one. Falling back to a full image costs somebody money. */
-  readonly fullImage: 'never' | 'always';
+  /** `never`: a device without a matching patch waits for one. What `ask` and `unmetered` wait for: holds.ts. */
+  readonly fullImage: 'never' | 'ask' | 'unmetered' | 'always';
   readonly maxPatchBytes: number;
 }
 
@@ -52,7 +52,7 @@ function candidateFor(policy: ChoicePolicy, desired: Desired, activeSha256: stri
     .sort((a, b) => PROFILES.indexOf(a.profile) - PROFILES.indexOf(b.profile) || a.size - b.size);
   const patch = ours[0];
   if (patch) return { kind: 'patch', url: patch.url, size: patch.size, baseSha256: patch.baseSha256 };
-  if (policy.fullImage === 'always' && desired.fullImage) {
+  if (policy.fullImage !== 'never' && desired.fullImage) {
     return { kind: 'full', url: desired.fullImage.url, size: desired.fullImage.size, baseSha256: null };
   }
   return null;

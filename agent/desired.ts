@@ -6,7 +6,13 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_TRUST_BYTES } from '../core/limits.js';
-import { MAX_DESIRED_BYTES, MAX_DESIRED_PATCHES, MAX_TRUST_CHAIN, MAX_URL_LENGTH } from './limits.js';
+import {
+  MAX_DESIRED_BYTES,
+  MAX_DESIRED_PATCHES,
+  MAX_SPREAD_SECONDS,
+  MAX_TRUST_CHAIN,
+  MAX_URL_LENGTH,
+} from './limits.js';
 
 const sha256Hex = z
   .string()
@@ -36,12 +42,24 @@ export const desiredSchema = z.object({
   fullImage: z.object({ url, size: fileSize }).nullable().optional(),
   /** Trust files, oldest first, for devices that know older ones. Nothing but their signatures makes them count. */
   trust: z.array(trustTextSchema).max(MAX_TRUST_CHAIN).optional(),
+  /** Bytes of the new model: lets a device without room for it say so before it downloads anything. */
+  targetSize: fileSize.optional(),
+  /** Holds devices back, never more: who takes part, and over how long their turns are spread (rollout.ts). */
+  rollout: z
+    .object({
+      fraction: z.number().min(0).max(1),
+      windowSeconds: z.number().int().min(1).max(MAX_SPREAD_SECONDS).optional(),
+    })
+    .optional(),
 });
 
 export type DesiredDocument = z.infer<typeof desiredSchema>;
 
-/** `id` is the SHA-256 of the document as understood: key order, white space and unknown keys do not change it. */
-export type Desired = DesiredDocument & { readonly id: string };
+/**
+ * `id` is the SHA-256 of the document as understood: key order, white space and unknown keys do not change it. `orderId` leaves out
+ * `rollout`: the same order to more or fewer devices.
+ */
+export type Desired = DesiredDocument & { readonly id: string; readonly orderId: string };
 
 export type ParsedDesired =
   | { kind: 'none' }
@@ -66,7 +84,11 @@ export function parseDesired(payload: Uint8Array, origin = ''): ParsedDesired {
     const issue = parsed.error.issues[0];
     return unreadable(`desired: ${issue?.path.join('.') || '(document)'}: ${issue?.message ?? 'not valid'}`);
   }
-  return { kind: 'want', desired: { ...parsed.data, id: digest(origin + JSON.stringify(parsed.data)) } };
+  const { rollout, ...order } = parsed.data;
+  const orderId = digest(origin + JSON.stringify(order));
+  // As it was before there were rollouts, so that an agent that is replaced by this version knows its document again.
+  const id = rollout === undefined ? orderId : digest(origin + JSON.stringify(parsed.data));
+  return { kind: 'want', desired: { ...parsed.data, id, orderId } };
 }
 
 function digest(data: Uint8Array | string): string {

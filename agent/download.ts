@@ -6,6 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Failure, retryable } from './failure.js';
 import { type OpenBody, openBody } from './http-request.js';
+import type { Pace } from './pace.js';
 import type { UrlPolicy } from './url-policy.js';
 
 export type ConsumerAnswer =
@@ -33,6 +34,8 @@ export interface DownloadLimits {
   readonly maxResumes: number;
   readonly resumeDelayMs: number;
   readonly stallTimeoutMs: number;
+  /** Absent: as fast as it comes. */
+  readonly pace?: Pace | undefined;
 }
 
 export type DownloadResult =
@@ -138,6 +141,8 @@ class Download {
     for (;;) {
       const { done, value } = await stall.watch(body.reader.read());
       if (done) break;
+      // What is not read yet stays with the server, but for what the socket's buffer takes.
+      await this.options.limits.pace?.take(value.length, this.options.signal);
       if (at + value.length > body.end)
         return broken('too-long', `expected the body to end at byte ${body.end}, got more`);
       const outcome = await this.deliver(value, at, body.end);

@@ -9,6 +9,11 @@ export const MAX_TRUST_CHAIN = 16;
 /** Rotations since the pinned trust file; after that a device needs a newer one. */
 export const MAX_KEPT_TRUST = 256;
 export const MAX_REDIRECTS = 3;
+/** Over which a rollout may spread its devices: a week, and what a timer can wait. */
+export const MAX_SPREAD_SECONDS = 7 * 24 * 3600;
+export const MAX_CONSENT_BYTES = 4096;
+/** Consents kept for targets that are not installed yet. */
+export const MAX_CONSENTS = 4;
 
 /** Of the job protocol's messages: envelope and document together. */
 export const MAX_JOB_MESSAGE_BYTES = MAX_DESIRED_BYTES + 8192;

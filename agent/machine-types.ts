@@ -3,8 +3,10 @@
  * plain JSON because it is persisted at each transition.
  */
 import type { Choice, ChoicePolicy } from './choose.js';
+import type { Consent } from './consent.js';
 import type { Desired, ParsedDesired } from './desired.js';
 import type { Failure } from './failure.js';
+import type { Hold, HoldPolicy } from './holds.js';
 
 export type Wish = ParsedDesired;
 
@@ -20,6 +22,13 @@ export interface Job {
   readonly choice: Choice;
 }
 
+/** An update whose bytes are all in the inactive slot: its header is enough to finish it, without the network. */
+export interface StagedWork {
+  readonly choice: Choice;
+  /** First bytes of the patch file, base64. */
+  readonly header: string;
+}
+
 export interface Retry {
   /** Failures in a row that did not get further than any before. */
   readonly attempt: number;
@@ -27,6 +36,10 @@ export interface Retry {
   readonly farthestBytes: number;
   /** An earlier attempt may have left a journal to go on from. */
   readonly again: boolean;
+  /** Its turn in a rollout has come, and is not waited for again. */
+  readonly hadTurn: boolean;
+  /** What the next attempt has only to finish. It is looked at byte by byte before it counts. */
+  readonly staged: StagedWork | null;
 }
 
 /** A permanent failure and the circumstances it depends on; the wish is in the state beside it. */
@@ -41,6 +54,8 @@ interface Common {
   readonly installed: Installed | null;
   /** What was installed before it. */
   readonly previous: Installed | null;
+  /** Given by operators for targets that are not active yet, newest first. */
+  readonly consents: readonly Consent[];
   /** Names the latest piece of asynchronous work. An answer with an older ticket is about work that was given up. */
   readonly ticket: number;
 }
@@ -48,12 +63,16 @@ interface Common {
 export type State = Common &
   (
     | { readonly kind: 'starting' }
-    /** Nothing is wished, or it is installed. */
-    | { readonly kind: 'idle' }
+    /** Nothing is wished, or it is installed. With a failure: of what a person asked for. */
+    | { readonly kind: 'idle'; readonly failure?: Failure | undefined }
     /** Asking the slots what is active. `remembered` lives through a restart of the agent. */
     | { readonly kind: 'choosing'; readonly retry: Retry; readonly remembered: Refusal | null }
+    /** An update is known, not begun or parked, and something has to be so before it goes on. */
+    | { readonly kind: 'held'; readonly retry: Retry; readonly job: Job; readonly hold: Hold }
     /** The patch streams through the applier into the inactive slot. */
     | { readonly kind: 'applying'; readonly retry: Retry; readonly job: Job; readonly progress: Progress | null }
+    /** The inactive slot holds the new model, and something has to be so before the switch. */
+    | { readonly kind: 'staged'; readonly retry: Retry; readonly job: Job; readonly hold: Hold }
     /** The inactive slot was read back and is right; the switch is being made. */
     | { readonly kind: 'committing'; readonly retry: Retry; readonly job: Job }
     /** The new model is active and on trial: it has to show that it is good. */
@@ -93,7 +112,12 @@ export type Event =
       readonly trial: Trial | null;
     }
   | { readonly kind: 'advanced'; readonly ticket: number; readonly progress: Progress }
-  | { readonly kind: 'staged'; readonly ticket: number }
+  | {
+      readonly kind: 'staged';
+      readonly ticket: number;
+      /** As in StagedWork. */
+      readonly header: string;
+    }
   | {
       readonly kind: 'committed';
       readonly ticket: number;
@@ -113,6 +137,10 @@ export type Event =
   | { readonly kind: 'retryDue'; readonly ticket: number }
   /** A person at the device wants another attempt at what was given up. */
   | { readonly kind: 'retryAsked' }
+  /** Windows opened or closed, or the connection became another: the settings say how it is. */
+  | { readonly kind: 'conditionsChanged' }
+  /** Null: to what is asked for at the moment. */
+  | { readonly kind: 'consented'; readonly consent: Consent | null }
   /** A person at the device wants the model before. */
   | { readonly kind: 'rollbackAsked' };
 
@@ -121,7 +149,14 @@ export type Effect =
   | { readonly kind: 'persist' }
   | { readonly kind: 'report' }
   | { readonly kind: 'readSlots'; readonly ticket: number }
-  | { readonly kind: 'startUpdate'; readonly ticket: number; readonly job: Job; readonly again: boolean }
+  | {
+      readonly kind: 'startUpdate';
+      readonly ticket: number;
+      readonly job: Job;
+      readonly again: boolean;
+      /** Not null: nothing may be downloaded, see StagedWork. */
+      readonly header: string | null;
+    }
   | { readonly kind: 'abortUpdate' }
   | { readonly kind: 'commit'; readonly ticket: number; readonly job: Job }
   /** Health check, then confirmation. */
@@ -131,7 +166,9 @@ export type Effect =
   /** A hook for the application: the slots are at rest. */
   | { readonly kind: 'tell'; readonly what: 'committed' | 'rolledBack' }
   /** The runtime adds jitter: the machine knows no randomness. */
-  | { readonly kind: 'scheduleRetry'; readonly ticket: number; readonly delayMs: number };
+  | { readonly kind: 'scheduleRetry'; readonly ticket: number; readonly delayMs: number }
+  /** `retryDue` after just this long: the turn of this device among others. */
+  | { readonly kind: 'scheduleTurn'; readonly ticket: number; readonly delayMs: number };
 
 export interface RetrySettings {
   readonly maxAttempts: number;
@@ -139,7 +176,7 @@ export interface RetrySettings {
   readonly maxDelayMs: number;
 }
 
-export interface MachineSettings extends ChoicePolicy {
+export interface MachineSettings extends ChoicePolicy, HoldPolicy {
   /** Changes when trusted keys, limits or policies do: a refusal under other rules is looked at again. */
   readonly policyId: string;
   readonly retry: RetrySettings;

@@ -242,7 +242,10 @@ describe('machine', () => {
     const stale = machine.state.ticket;
     machine.send(NO_WISH);
     const before = machine.state;
-    machine.send({ kind: 'staged', ticket: stale }, { kind: 'slotsRead', ticket: stale, active: null, trial: null });
+    machine.send(
+      { kind: 'staged', ticket: stale, header: '' },
+      { kind: 'slotsRead', ticket: stale, active: null, trial: null },
+    );
     assert.equal(machine.state, before);
   });
 

@@ -3,7 +3,10 @@
  * knows no clock, no chance, no file and no network, so that every path through it is a test that runs at once.
  */
 import { choose } from './choose.js';
+import { withoutConsent } from './consent.js';
 import { type Failure, permanent, retryable } from './failure.js';
+import { begin, conditionsChanged, consented, finish, staged } from './machine-holds.js';
+import { ABORT_UPDATE, common, FRESH, go, readSlots, stay } from './machine-parts.js';
 import type {
   ActiveModel,
   Effect,
@@ -20,15 +23,19 @@ import type {
   Trial,
   Wish,
 } from './machine-types.js';
+import { takesPart } from './rollout.js';
 
 /** SourceHashMismatch, as failureOf spells it. */
 const ROTTEN_BASE = 'source-hash-mismatch';
 const TELL_COMMITTED: Effect = { kind: 'tell', what: 'committed' };
 const TELL_ROLLED_BACK: Effect = { kind: 'tell', what: 'rolledBack' };
-const FRESH: Retry = { attempt: 0, farthestBytes: 0, again: false };
+/** Of the apply thread: there is no model to go back to. */
+const NO_PREVIOUS = 'no-previous';
+/** No work is under way that could end. */
+const WAITING: readonly State['kind'][] = ['waiting', 'held', 'staged'];
 
 export function initialState(): State {
-  return { kind: 'starting', wish: { kind: 'none' }, installed: null, previous: null, ticket: 0 };
+  return { kind: 'starting', wish: { kind: 'none' }, installed: null, previous: null, consents: [], ticket: 0 };
 }
 
 export function step(settings: MachineSettings, state: State, event: Event): Step {
@@ -41,6 +48,10 @@ export function step(settings: MachineSettings, state: State, event: Event): Ste
       return retryAsked(state);
     case 'rollbackAsked':
       return rollbackAsked(state);
+    case 'conditionsChanged':
+      return conditionsChanged(settings, state);
+    case 'consented':
+      return consented(settings, state, event.consent);
     default:
       // Answers to work that was given up in the meantime.
       if (event.ticket !== state.ticket) return stay(state);
@@ -51,7 +62,7 @@ export function step(settings: MachineSettings, state: State, event: Event): Ste
     case 'advanced':
       return state.kind === 'applying' ? advanced(state, event.progress) : stay(state);
     case 'staged':
-      return state.kind === 'applying' ? staged(state) : stay(state);
+      return state.kind === 'applying' ? staged(settings, state, event.header) : stay(state);
     case 'committed':
       return state.kind === 'committing' ? committed(settings, state, event) : stay(state);
     case 'confirmed':
@@ -61,20 +72,9 @@ export function step(settings: MachineSettings, state: State, event: Event): Ste
     case 'stopped':
       return stopped(settings, state, event.failure, event.reachedBytes);
     case 'retryDue':
-      return state.kind === 'waiting' ? readSlots(state, state.retry, null) : stay(state);
+      if (state.kind === 'waiting') return readSlots(state, state.retry, null);
+      return isTurn(state) ? readSlots(state, { ...state.retry, hadTurn: true }, null) : stay(state);
   }
-}
-
-function stay(state: State): Step {
-  return { state, effects: [] };
-}
-
-function go(state: State, ...effects: Effect[]): Step {
-  return { state, effects: [{ kind: 'persist' }, { kind: 'report' }, ...effects] };
-}
-
-function common(state: State): Pick<State, 'wish' | 'installed' | 'previous' | 'ticket'> {
-  return { wish: state.wish, installed: state.installed, previous: state.previous, ticket: state.ticket };
 }
 
 /**
@@ -93,17 +93,11 @@ function remembered(settings: MachineSettings, state: State): Refusal | null {
   return { failure: state.failure, baseSha256: state.previous?.sha256 ?? null, policyId: settings.policyId };
 }
 
-function readSlots(state: State, retry: Retry, remembered: Refusal | null, ...before: Effect[]): Step {
-  const ticket = state.ticket + 1;
-  return go({ ...common(state), kind: 'choosing', ticket, retry, remembered }, ...before, {
-    kind: 'readSlots',
-    ticket,
-  });
-}
-
 function wished(settings: MachineSettings, state: State, wish: Wish): Step {
   if (sameWish(state.wish, wish)) return stay(state);
   const next = { ...state, wish };
+  const isSameOrder =
+    wish.kind === 'want' && state.wish.kind === 'want' && wish.desired.orderId === state.wish.desired.orderId;
   switch (state.kind) {
     case 'starting':
       return stay(next);
@@ -116,10 +110,22 @@ function wished(settings: MachineSettings, state: State, wish: Wish): Step {
       if (wish.kind === 'want' && sameWork(settings, state.job, wish.desired, state.job.choice.baseSha256)) {
         return go({ ...state, wish, job: { ...state.job, desired: wish.desired } });
       }
-      return reconsider(settings, next, { kind: 'abortUpdate' });
+      if (isSameOrder) return readSlots(next, { ...state.retry, again: true }, null, ABORT_UPDATE);
+      return reconsider(settings, next, ABORT_UPDATE);
+    case 'held':
+      return isSameOrder ? readSlots(next, state.retry, null) : reconsider(settings, next);
+    case 'staged': {
+      const isSameTarget = wish.kind === 'want' && wish.desired.targetSha256 === state.job.desired.targetSha256;
+      return isSameTarget ? readSlots(next, state.retry, null) : reconsider(settings, next);
+    }
     default:
-      return reconsider(settings, next);
+      // More devices are let in, or fewer: it changes nothing about what failed here, or is done.
+      return isSameOrder ? go(next) : reconsider(settings, next);
   }
+}
+
+function isTurn(state: State): state is StateOf<'held'> {
+  return state.kind === 'held' && state.hold.for === 'turn';
 }
 
 function sameWish(a: Wish, b: Wish): boolean {
@@ -128,9 +134,10 @@ function sameWish(a: Wish, b: Wish): boolean {
   return a.kind === 'none' && b.kind === 'none';
 }
 
-/** A document published again with more patches in it must not throw away a download that serves it as well. */
+/** A document published again with more patches in it must not throw away a download that serves it as well; one with a smaller fraction may. */
 function sameWork(settings: MachineSettings, job: Job, desired: Job['desired'], baseSha256: string | null): boolean {
   if (desired.targetSha256 !== job.desired.targetSha256 || baseSha256 === null) return false;
+  if (!takesPart(settings.device, desired)) return false;
   const verdict = choose(settings, desired, baseSha256);
   return verdict.kind === 'get' && verdict.choice.url === job.choice.url && verdict.choice.size === job.choice.size;
 }
@@ -177,14 +184,14 @@ function decide(
   if (remembered && remembered.policyId === settings.policyId && remembered.baseSha256 === base) {
     return go({ ...common(next), kind: 'refused', refusal: remembered });
   }
+  const { retry } = state;
+  const done = retry.staged?.choice;
+  if (done !== undefined && (done.baseSha256 === null || done.baseSha256 === base)) {
+    return finish(settings, next, retry, { desired: wish.desired, choice: done });
+  }
   const verdict = choose(settings, wish.desired, base);
   if (verdict.kind === 'refuse') return refuse(settings, next, verdict.failure, base);
-  const job = { desired: wish.desired, choice: verdict.choice };
-  const ticket = state.ticket + 1;
-  return go(
-    { ...common(next), kind: 'applying', ticket, retry: state.retry, job, progress: null },
-    { kind: 'startUpdate', ticket, job, again: state.retry.again },
-  );
+  return begin(settings, next, { ...retry, staged: null }, { desired: wish.desired, choice: verdict.choice });
 }
 
 function installedNow(state: State, active: ActiveModel | null): Pick<State, 'installed' | 'previous'> {
@@ -206,11 +213,6 @@ function advanced(state: StateOf<'applying'>, progress: Progress): Step {
   return { state: { ...state, progress }, effects: [{ kind: 'report' }] };
 }
 
-function staged(state: StateOf<'applying'>): Step {
-  const { ticket, retry, job } = state;
-  return go({ ...common(state), kind: 'committing', retry, job }, { kind: 'commit', ticket, job });
-}
-
 function committed(
   settings: MachineSettings,
   state: StateOf<'committing'>,
@@ -222,8 +224,10 @@ function committed(
     return stopped(settings, state, retryable('switch-lost', message), 0);
   }
   const previous = state.installed;
-  const next = { ...state, installed: { sha256: active.sha256, version: desired.version }, previous };
-  return trial === null ? settle(settings, next, TELL_COMMITTED) : test(next, state.retry);
+  // The switch uses a consent up: whoever wants the same model again later is asked again.
+  const consents = withoutConsent(state.consents, active.sha256);
+  const next = { ...state, installed: { sha256: active.sha256, version: desired.version }, previous, consents };
+  return trial === null ? settle(settings, next, TELL_COMMITTED) : test(next, { ...state.retry, staged: null });
 }
 
 /** The slots are at rest: is what they hold what is wished? */
@@ -267,7 +271,7 @@ function rollbackAsked(state: State): Step {
 }
 
 function stopped(settings: MachineSettings, state: State, failure: Failure, reachedBytes: number): Step {
-  if (!('retry' in state) || state.kind === 'waiting') return stay(state);
+  if (!('retry' in state) || WAITING.includes(state.kind)) return stay(state);
   // A wish that changed during the switch must not inherit the old document's failure.
   if (state.kind === 'committing' && !(state.wish.kind === 'want' && state.wish.desired.id === state.job.desired.id)) {
     return reconsider(settings, state);
@@ -276,11 +280,15 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
     const whole = wholeImage(settings, state);
     if (whole !== null) return whole;
   }
+  if (failure.reason === NO_PREVIOUS && state.kind === 'rollingBack' && state.always)
+    return noWayBack(settings, state, failure);
   if (failure.kind === 'permanent' && state.kind === 'testing') return rollBack(state, state.retry, failure, false);
   if (failure.kind === 'permanent') {
     return refuse(settings, state, failure, state.installed?.sha256 ?? null);
   }
-  const retry = nextRetry(state.retry, reachedBytes);
+  const { staged } = state.retry;
+  // What was only to be finished and could not be is begun from its journal.
+  const retry = { ...nextRetry(state.retry, reachedBytes), staged: state.kind === 'applying' ? null : staged };
   if (retry.attempt >= settings.retry.maxAttempts) {
     return go({ ...common(state), kind: 'failed', ticket: state.ticket + 1, failure });
   }
@@ -293,17 +301,24 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
 function wholeImage(settings: MachineSettings, state: StateOf<'applying'>): Step | null {
   const verdict = choose(settings, state.job.desired, null);
   if (verdict.kind === 'refuse') return null;
-  const ticket = state.ticket + 1;
-  const job = { ...state.job, choice: verdict.choice };
-  const next = { ...state, ticket, job, progress: null };
-  return go(next, { kind: 'startUpdate', ticket, job, again: true });
+  const retry = { ...state.retry, again: true, staged: null };
+  return begin(settings, state, retry, { ...state.job, choice: verdict.choice });
+}
+
+/** A person asked for a model that is not there any more: the one that is active stays, and the report says why. */
+function noWayBack(settings: MachineSettings, state: StateOf<'rollingBack'>, failure: Failure): Step {
+  const { wish, installed } = state;
+  const isAtRest = wish.kind === 'none' || (wish.kind === 'want' && wish.desired.targetSha256 === installed?.sha256);
+  return isAtRest
+    ? go({ ...common(state), kind: 'idle', ticket: state.ticket + 1, failure })
+    : reconsider(settings, state);
 }
 
 /** A link that breaks every ten megabytes still brings a big model home; a server that always fails at the same byte does not. */
 function nextRetry(retry: Retry, reachedBytes: number): Retry {
   return reachedBytes > retry.farthestBytes
-    ? { attempt: 1, farthestBytes: reachedBytes, again: true }
-    : { attempt: retry.attempt + 1, farthestBytes: retry.farthestBytes, again: true };
+    ? { ...retry, attempt: 1, farthestBytes: reachedBytes, again: true }
+    : { ...retry, attempt: retry.attempt + 1, again: true };
 }
 
 function delayOf(settings: RetrySettings, attempt: number, failure: Failure): number {

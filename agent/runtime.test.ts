@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ApplySession } from './apply-messages.js';
 import { retryable } from './failure.js';
+import { NO_CONDITIONS } from './holds.js';
 import type { StateFile } from './json-file.js';
 import type { Reported } from './reported.js';
 import { AgentRuntime } from './runtime.js';
@@ -39,6 +40,9 @@ class FakeDevice {
     return new AgentRuntime({
       settings: {
         model: 'pose',
+        device: 'gw-1',
+        consent: [],
+        conditions: NO_CONDITIONS,
         fullImage: 'never',
         maxPatchBytes: 1000,
         allowedHosts: ['127.0.0.1'],

@@ -5,13 +5,14 @@
  */
 import { type Application, SILENT_APPLICATION } from './application.js';
 import type { ApplySession, Failed, OpenApplySession } from './apply-messages.js';
+import type { Consent } from './consent.js';
 import { parseDesired } from './desired.js';
 import type { DownloadLimits } from './download.js';
 import { type Failure, retryable } from './failure.js';
 import type { StateFile } from './json-file.js';
 import type { Log } from './log.js';
 import { initialState, step } from './machine.js';
-import type { Effect, Event, Job, MachineSettings, Progress, State } from './machine-types.js';
+import type { Effect, Event, MachineSettings, Progress, State } from './machine-types.js';
 import { type Reported, reportOf } from './reported.js';
 import { decodeState, encodeState } from './state-schema.js';
 import { runUpdate } from './update-run.js';
@@ -37,7 +38,7 @@ export interface RuntimeOptions {
 /** Retries come up to this fraction later than the machine says: never sooner, a server may have asked for the wait. */
 const JITTER = 0.5;
 
-const RESTING: ReadonlySet<State['kind']> = new Set(['idle', 'refused', 'failed', 'waiting']);
+const RESTING: ReadonlySet<State['kind']> = new Set(['idle', 'refused', 'failed', 'waiting', 'held', 'staged']);
 
 export class AgentRuntime {
   private readonly options: RuntimeOptions;
@@ -100,6 +101,16 @@ export class AgentRuntime {
     this.dispatch({ kind: 'rollbackAsked' });
   }
 
+  /** An operator's word; without it, a yes to whatever is asked for at the moment. */
+  consent(consent: Consent | null = null): void {
+    this.dispatch({ kind: 'consented', consent });
+  }
+
+  /** What the settings' `conditions` say has changed. */
+  conditionsChanged(): void {
+    this.dispatch({ kind: 'conditionsChanged' });
+  }
+
   reported(): Reported {
     return reportOf(this.options.settings.model, this.current);
   }
@@ -154,7 +165,7 @@ export class AgentRuntime {
         await this.abandonUpdate();
         return this.spawn(effect.ticket, () => this.readSlots(effect.ticket));
       case 'startUpdate':
-        return this.startUpdate(effect.ticket, effect.job, effect.again);
+        return this.startUpdate(effect);
       case 'abortUpdate':
       case 'abortTest':
         return this.abandonUpdate();
@@ -168,6 +179,8 @@ export class AgentRuntime {
         return this.tell(effect.what);
       case 'scheduleRetry':
         return this.scheduleRetry(effect.ticket, effect.delayMs);
+      case 'scheduleTurn':
+        return this.wake(effect.ticket, effect.delayMs);
     }
   }
 
@@ -188,7 +201,7 @@ export class AgentRuntime {
     this.options.publish(reported);
   }
 
-  private startUpdate(ticket: number, job: Job, again: boolean): void {
+  private startUpdate({ ticket, job, again, header }: Extract<Effect, { kind: 'startUpdate' }>): void {
     this.lastPercent = -1;
     this.begin(ticket, async (abort) => {
       const unready = await this.application.prepare(this.current, abort.signal);
@@ -198,13 +211,16 @@ export class AgentRuntime {
         session: this.openedSession(),
         job,
         again,
+        header: header === null ? null : new Uint8Array(Buffer.from(header, 'base64')),
         policy: this.options.settings,
         limits: this.options.limits,
         signal: abort.signal,
       });
       // Over: from here on nothing may cut the thread short, for it is about to switch the slots.
       if (this.update?.abort === abort) this.update = null;
-      if (result.kind === 'staged') this.dispatch({ kind: 'staged', ticket });
+      if (result.kind === 'staged') {
+        this.dispatch({ kind: 'staged', ticket, header: Buffer.from(result.header).toString('base64') });
+      }
       if (result.kind === 'failed') this.fail(ticket, result);
     });
   }
@@ -276,9 +292,12 @@ export class AgentRuntime {
   }
 
   private scheduleRetry(ticket: number, delayMs: number): void {
-    this.clearRetry();
     const random = this.options.random ?? Math.random;
-    const waitMs = Math.round(delayMs * (1 + JITTER * random()));
+    this.wake(ticket, Math.round(delayMs * (1 + JITTER * random())));
+  }
+
+  private wake(ticket: number, waitMs: number): void {
+    this.clearRetry();
     this.retryTimer = setTimeout(() => this.dispatch({ kind: 'retryDue', ticket }), waitMs);
     this.options.log('info', 'retry scheduled', { waitMs });
   }

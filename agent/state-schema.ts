@@ -3,10 +3,13 @@
  * does not fit is forgotten, which costs nothing but the memory of refusals: the slots and the broker know the rest.
  */
 import * as z from 'zod';
+import { CONSENT_SCOPES } from './consent.js';
 import { desiredSchema } from './desired.js';
 import type { State } from './machine-types.js';
 
 const FORMAT = 2;
+/** Twice what a patch's header takes in base64. */
+const MAX_HEADER_CHARS = 5500;
 
 const failure = z.discriminatedUnion('kind', [
   z.object({
@@ -18,7 +21,8 @@ const failure = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('permanent'), reason: z.string(), message: z.string() }),
 ]);
 
-const desired = desiredSchema.extend({ id: z.string() });
+// What this version added has a default, so that an update does not forget refusals and budgets.
+const desired = desiredSchema.extend({ id: z.string(), orderId: z.string().default('') });
 
 const installed = z.object({ sha256: z.string(), version: z.string().nullable() });
 
@@ -30,28 +34,42 @@ const common = {
   ]),
   installed: installed.nullable(),
   previous: installed.nullable(),
+  consents: z.array(z.object({ targetSha256: z.string(), for: z.array(z.enum(CONSENT_SCOPES)) })).default([]),
   ticket: z.number().int(),
 };
 
-const retry = z.object({ attempt: z.number().int(), farthestBytes: z.number().int(), again: z.boolean() });
+const choice = z.object({
+  kind: z.enum(['patch', 'full']),
+  url: z.string(),
+  size: z.number().int(),
+  baseSha256: z.string().nullable(),
+});
+const retry = z.object({
+  attempt: z.number().int(),
+  farthestBytes: z.number().int(),
+  again: z.boolean(),
+  hadTurn: z.boolean().default(false),
+  staged: z
+    .object({ choice, header: z.base64().max(MAX_HEADER_CHARS) })
+    .nullable()
+    .default(null),
+});
 const refusal = z.object({ failure, baseSha256: z.string().nullable(), policyId: z.string() });
-const job = z.object({
-  desired,
-  choice: z.object({
-    kind: z.enum(['patch', 'full']),
-    url: z.string(),
-    size: z.number().int(),
-    baseSha256: z.string().nullable(),
-  }),
+const job = z.object({ desired, choice });
+const hold = z.object({
+  for: z.enum(['rollout', 'confirmation', 'unmetered', 'window', 'turn']),
+  asks: z.array(z.enum(CONSENT_SCOPES)),
 });
 const progress = z.object({ targetBytes: z.number(), targetSize: z.number() });
 
 /** Typed as State's own reader: a state that is added there and not here does not compile. */
 const stateSchema: z.ZodType<State> = z.discriminatedUnion('kind', [
   z.object({ ...common, kind: z.literal('starting') }),
-  z.object({ ...common, kind: z.literal('idle') }),
+  z.object({ ...common, kind: z.literal('idle'), failure: failure.optional() }),
   z.object({ ...common, kind: z.literal('choosing'), retry, remembered: refusal.nullable() }),
+  z.object({ ...common, kind: z.literal('held'), retry, job, hold }),
   z.object({ ...common, kind: z.literal('applying'), retry, job, progress: progress.nullable() }),
+  z.object({ ...common, kind: z.literal('staged'), retry, job, hold }),
   z.object({ ...common, kind: z.literal('committing'), retry, job }),
   z.object({ ...common, kind: z.literal('testing'), retry }),
   z.object({ ...common, kind: z.literal('rollingBack'), retry, failure, always: z.boolean() }),

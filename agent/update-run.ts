@@ -10,12 +10,16 @@ export interface UpdateRunOptions {
   readonly job: Job;
   /** Ask for the header alone first, because the journal will probably make the applier jump. */
   readonly again: boolean;
+  /** Of a patch that the slot holds whole: what is missing is finished with it alone, and nothing is downloaded. */
+  readonly header: Uint8Array | null;
   readonly policy: UrlPolicy;
   readonly limits: DownloadLimits;
   readonly signal: AbortSignal;
 }
 
-export type UpdateRunResult = { readonly kind: 'staged' } | Failed | { readonly kind: 'aborted' };
+export type UpdateRunResult =
+  /** `header`: the first bytes of the file, enough to begin it again. */
+  { readonly kind: 'staged'; readonly header: Uint8Array } | Failed | { readonly kind: 'aborted' };
 
 /** Holds the largest preamble of a patch (core/limits.ts). */
 const PREAMBLE_BYTES = 2048;
@@ -23,10 +27,19 @@ const PREAMBLE_BYTES = 2048;
 export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunResult> {
   const { session, job, signal } = options;
   const { choice, desired } = job;
-  const begun = await session.begin({ baseSha256: choice.baseSha256, targetSha256: desired.targetSha256 });
+  const { targetSha256, targetSize } = desired;
+  const begun = await session.begin({ baseSha256: choice.baseSha256, targetSha256, targetSize });
   if (begun.kind === 'failed') return begun;
   let reachedBytes = 0;
-  const consume = async (chunk: Uint8Array): Promise<ConsumerAnswer> => {
+  const header = new Uint8Array(Math.min(PREAMBLE_BYTES, choice.size));
+  let headerBytes = 0;
+  const consume = async (chunk: Uint8Array, offset: number): Promise<ConsumerAnswer> => {
+    // Copied first: the session may move the chunk to another thread.
+    if (offset === headerBytes && headerBytes < header.length) {
+      const part = chunk.subarray(0, header.length - headerBytes);
+      header.set(part, headerBytes);
+      headerBytes += part.length;
+    }
     const reply = await session.push(chunk);
     if (reply.kind === 'failed') {
       reachedBytes = Math.max(reachedBytes, reply.reachedBytes);
@@ -35,6 +48,7 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
     reachedBytes = reply.progress.targetBytes;
     return reply.step.kind === 'input' ? { kind: 'continue' } : reply.step;
   };
+  if (options.header !== null) return finish(options.header, consume);
   const result = await download(
     {
       url: choice.url,
@@ -48,7 +62,7 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
   );
   switch (result.kind) {
     case 'done':
-      return { kind: 'staged' };
+      return { kind: 'staged', header };
     case 'aborted':
       return { kind: 'aborted' };
     case 'failed':
@@ -60,4 +74,14 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
       return { kind: 'failed', failure, reachedBytes };
     }
   }
+}
+
+type Consume = (chunk: Uint8Array, offset: number) => Promise<ConsumerAnswer>;
+
+/** The journal makes the applier go to the end at once; where it does not, the slot is not what we took it for. */
+async function finish(header: Uint8Array, consume: Consume): Promise<UpdateRunResult> {
+  const answer = await consume(header.slice(), 0);
+  if (answer.kind === 'done') return { kind: 'staged', header };
+  const lost = retryable('not-staged', 'the slot no longer holds the new model, it is downloaded again');
+  return { kind: 'failed', failure: answer.kind === 'failed' ? answer.failure : lost, reachedBytes: 0 };
 }

@@ -35,6 +35,10 @@ export interface TrialSlots extends SlotStore {
   /** Null where the active model is not on trial. */
   trial(): { readonly boots: number } | null;
   confirm(): void;
+  /** @throws IoError where a model of `size` bytes has no room. */
+  requireRoom(size: number): void;
+  /** Gives the space of the previous model back, where nothing needs it. */
+  dropPrevious(): void;
 }
 
 export interface SessionPorts {
@@ -55,12 +59,16 @@ export interface SessionRules {
   readonly maxBufferBytes: number;
   /** A new model is on trial until it is confirmed. */
   readonly trial: boolean;
+  /** Whether the model before stays as the way back until the next update. Default true. */
+  readonly keepPrevious?: boolean;
 }
 
 /** What the document promised; the signed header has to agree before the slot is touched. Hex. */
 export interface ApplyOrder {
   readonly baseSha256: string | null;
   readonly targetSha256: string;
+  /** Undefined where the document does not say. */
+  readonly targetSize?: number | undefined;
 }
 
 export type SessionStep =
@@ -100,6 +108,8 @@ export class UpdateSession {
     this.onWork = onWork;
     this.onTrial = rules.trial;
     const { slots, hasher, verifier, decompressor } = ports;
+    // A hint that spares a download; what counts is the size in the signed header.
+    if (order.targetSize !== undefined) slots.requireRoom(order.targetSize);
     this.base = order.baseSha256 === null ? null : this.openBase(order.baseSha256);
     this.applier = new Applier({
       source: this.base,

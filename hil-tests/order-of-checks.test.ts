@@ -107,6 +107,8 @@ class Work {
       trial: () => slots.trial(),
       confirm: () => slots.confirm(),
       rollback: () => slots.rollback(),
+      requireRoom: (size) => slots.requireRoom(size),
+      dropPrevious: () => slots.dropPrevious(),
     };
   }
 

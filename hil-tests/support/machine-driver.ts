@@ -1,7 +1,9 @@
 /** Drives the agent's state machine in tests, and holds it to its own table of transitions at every step. */
 import assert from 'node:assert/strict';
+import type { ConsentScope } from '../../agent/consent.js';
 import { parseDesired } from '../../agent/desired.js';
 import { permanent, retryable } from '../../agent/failure.js';
+import { type Conditions, NO_CONDITIONS } from '../../agent/holds.js';
 import { initialState, step } from '../../agent/machine.js';
 import type { Effect, Event, MachineSettings, State } from '../../agent/machine-types.js';
 import { reportOf } from '../../agent/reported.js';
@@ -11,9 +13,14 @@ import { isTransition } from '../../agent/transitions.js';
 export const OLD = 'aa'.repeat(32);
 export const NEW = 'bb'.repeat(32);
 export const OTHER = 'cc'.repeat(32);
+/** First bytes of a patch. */
+export const HEADER = 'TUxSTg==';
 
 export const SETTINGS: MachineSettings = {
   model: 'pose',
+  device: 'gw-1',
+  consent: [],
+  conditions: NO_CONDITIONS,
   fullImage: 'never',
   maxPatchBytes: 1000,
   allowedHosts: null,
@@ -46,7 +53,7 @@ export class Driver {
   effects: readonly Effect[] = [];
   /** The latest transition, spelt as in the table. */
   last = '';
-  private readonly settings: MachineSettings;
+  private settings: MachineSettings;
 
   constructor(settings: Partial<MachineSettings> = {}, state: State = initialState()) {
     this.settings = { ...SETTINGS, ...settings };
@@ -79,7 +86,17 @@ export class Driver {
   }
 
   staged(): this {
-    return this.send({ kind: 'staged', ticket: this.state.ticket });
+    return this.send({ kind: 'staged', ticket: this.state.ticket, header: HEADER });
+  }
+
+  /** A window opens or closes, or the connection is another one. */
+  under(conditions: Partial<Conditions>): this {
+    this.settings = { ...this.settings, conditions: { ...this.settings.conditions, ...conditions } };
+    return this.send({ kind: 'conditionsChanged' });
+  }
+
+  consents(...scopes: ConsentScope[]): this {
+    return this.send({ kind: 'consented', consent: scopes.length === 0 ? null : { targetSha256: NEW, for: scopes } });
   }
 
   committed(sha256: string, onTrial = false): this {

@@ -46,6 +46,8 @@ export interface SlotDirectoryOptions {
   readonly journalBlockLength?: number;
   /** Default 16. */
   readonly journalBlocks?: number;
+  /** Of the file system, that an update leaves to others. Default 0: what the slots themselves need beside the model. */
+  readonly minFreeBytes?: number;
 }
 
 export class SlotDirectory implements SlotStore {
@@ -130,12 +132,17 @@ export class SlotDirectory implements SlotStore {
     if (state.trial !== undefined) throw new IoError(`the active model is on trial: ${this.folder} keeps the way back`);
     this.writer?.close();
     this.writer = null;
-    this.files.requireRoom(slot, size);
+    this.files.requireRoom(slot, size, this.options.minFreeBytes ?? 0);
     if (state.slots[slot] !== null) this.markWriting(state, slot);
     const { blockLength } = this.options;
     const geometry = { size, erase: 'lazy' as const, ...(blockLength === undefined ? {} : { blockLength }) };
     this.writer = this.openFlash(this.files.modelPath(slot), geometry);
     return this.writer;
+  }
+
+  /** Throws IoError where `openInactive(size)` would for want of space. */
+  requireRoom(size: number): void {
+    this.files.requireRoom(inactiveSlot(this.readState()), size, this.options.minFreeBytes ?? 0);
   }
 
   /** Valid until commit, rollback or close. */
@@ -172,6 +179,16 @@ export class SlotDirectory implements SlotStore {
     }
     const slot = otherSlot(state.active);
     this.activate({ ...state, active: slot, trial: undefined }, slot);
+  }
+
+  /**
+   * Gives the space of the previous model back. There is no way back to it then, not even for a person. Leaves a model on trial its
+   * way back, and an update that is under way its slot. Throws IoError.
+   */
+  dropPrevious(): void {
+    const state = this.readState();
+    const slot = inactiveSlot(state);
+    if (state.trial === undefined && state.slots[slot] !== null) this.markWriting(state, slot);
   }
 
   /** How often the device has started with the active model on trial; null where it is not on trial. */

@@ -82,17 +82,19 @@ export class SlotFiles {
 
   /**
    * Throws IoError where the file system cannot hold `slot` with `size` bytes: before the kept model is given up for one that
-   * will not fit, and before a disk that others write to as well is filled to its end.
+   * will not fit, and before a disk that others write to as well is filled to its end. `minFreeBytes` stay free for these others.
    */
-  requireRoom(slot: SlotName, size: number): void {
+  requireRoom(slot: SlotName, size: number, minFreeBytes: number): void {
     const { bavail, bsize, blocks } = attempt(`cannot look at ${this.folder}`, () => statfsSync(this.folder));
     // Some network and FUSE file systems do not say.
     if (blocks === 0) return;
     const kept = lstat(this.modelPath(slot));
     const room = bavail * bsize + (kept?.blocks ?? 0) * STAT_BLOCK_BYTES;
-    if (room >= size + SPARE_BYTES) return;
+    const expected = size + Math.max(SPARE_BYTES, minFreeBytes);
+    if (room >= expected) return;
+    const reserve = minFreeBytes > SPARE_BYTES ? ` (${minFreeBytes} of them to stay free)` : '';
     throw new IoError(
-      `no space left for the new model: expected ${size + SPARE_BYTES} bytes, got ${room}: ${this.folder}`,
+      `no space left for the new model: expected ${expected} bytes${reserve}, got ${room}: ${this.folder}`,
     );
   }
 
