@@ -11,10 +11,12 @@ import { openJobs } from './compose/jobs.js';
 import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
 import type { AgentConfig, ModelConfig } from './config.js';
+import { parseConsent } from './consent.js';
 import { JsonFile } from './json-file.js';
 import type { Log } from './log.js';
 import { modelConfigs } from './model-configs.js';
 import { MqttLink } from './mqtt-link.js';
+import { TokenBucket } from './pace.js';
 import { deviceTopics, modelTopics } from './topics.js';
 import type { KeySource } from './trust-store.js';
 import type { Unit } from './unit.js';
@@ -34,6 +36,9 @@ export interface StartOptions {
   /** See LinkOptions; tests set them. */
   readonly desiredGraceMs?: number;
   readonly progressIntervalMs?: number;
+  /** See ConditionOptions; tests set them. */
+  readonly now?: () => Date;
+  readonly tickMs?: number;
 }
 
 export interface RunningAgent {
@@ -52,7 +57,12 @@ export async function startAgent(options: StartOptions): Promise<RunningAgent> {
   try {
     for (const own of modelConfigs(config)) {
       const { name, slots: folder } = own.model;
-      const slots = openModelSlots(folder, factoryModels?.get(name), logOf(options, name));
+      const slots = openModelSlots({
+        folder,
+        factoryModel: factoryModels?.get(name),
+        keepPrevious: config.keepPrevious,
+        log: logOf(options, name),
+      });
       opened.push({ config: own, slots });
     }
     return await compose(options, trust, tls, opened);
@@ -73,12 +83,13 @@ async function compose(
   tls: TlsFiles,
   opened: readonly OpenModel[],
 ): Promise<RunningAgent> {
-  const { config, agentVersion, workerEntry, log, desiredGraceMs, progressIntervalMs } = options;
+  const { config, agentVersion, workerEntry, log, desiredGraceMs, progressIntervalMs, now, tickMs } = options;
   const { device, topicPrefix, stateFolder, protocol } = config;
   const isOnly = config.models === undefined;
   const bootCount = await countBoot(new JsonFile(join(stateFolder, 'boots.json')), log);
   let link: MqttLink | null = null;
   const units: Unit[] = [];
+  const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
   const jobs = await openJobs({ config, bootCount, units: () => units, link: () => link, log });
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
@@ -88,6 +99,9 @@ async function compose(
       statePath: join(stateFolder, isOnly ? 'state.json' : `state-${name}.json`),
       topics: isOnly ? deviceTopics(topicPrefix, device) : modelTopics(topicPrefix, device, name),
       hearsDesired: jobs === null,
+      pace,
+      ...(now === undefined ? {} : { now }),
+      ...(tickMs === undefined ? {} : { tickMs }),
       trust,
       workerEntry,
       onState: (state) => jobs?.client.observe(state),
@@ -117,6 +131,7 @@ async function compose(
     birth: () => birthDocument(config, agentVersion, trust, units),
     ...(jobs === null ? {} : { jobs: jobs.channel }),
     announces: protocol !== 'aws-iot-jobs',
+    onConsent: asksAnybody(config) ? (payload) => consent(payload, units, log) : null,
     log,
   });
   link = startedLink;
@@ -137,6 +152,17 @@ async function compose(
       return stopping;
     },
   };
+}
+
+function asksAnybody({ consent, fullImage }: AgentConfig): boolean {
+  return consent.length > 0 || fullImage === 'ask';
+}
+
+/** To all of them: a target is one model's. */
+function consent(payload: Uint8Array, units: readonly Unit[], log: Log): void {
+  const parsed = parseConsent(payload);
+  if (parsed.kind === 'unreadable') log('warn', parsed.message);
+  else for (const { runtime } of units) runtime.consent(parsed.consent);
 }
 
 /** Lines of one among several models say of which. */

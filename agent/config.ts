@@ -9,6 +9,7 @@ import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
 import { MAX_MODELS } from './limits.js';
 import { modelProblems } from './model-configs.js';
+import { parseTimeWindow } from './time-windows.js';
 import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
 import type { TrustedKeys } from './trust-store.js';
 
@@ -65,6 +66,25 @@ const limitsSchema = z.strictObject({
   maxPatchBytes: bytes.default(64 * GIB),
   /** Memory that a patch may ask the decoder to hold. */
   maxBufferBytes: bytes.default(DEFAULT_MAX_BUFFER_BYTES),
+  /** Of the slots' file system, that have to stay free beside the new model. 0: what the slots themselves need. */
+  minFreeBytes: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
+});
+
+/** A time of day, on all days or on some: `22:00-05:30`, `mon-fri 02:00-04:00`, `sat,sun 00:00-24:00`. */
+const timeWindow = z.string().transform((text, context) => {
+  const window = parseTimeWindow(text);
+  if (window !== null) return window;
+  context.addIssue({ code: 'custom', message: 'expected a window like 22:00-05:30 or mon-fri 02:00-04:00' });
+  return z.NEVER;
+});
+
+const windowsSchema = z.strictObject({
+  /** Whose clock the times below are read from: the device's time zone (TZ, /etc/localtime) or UTC. */
+  timeZone: z.enum(['local', 'utc']).default('local'),
+  /** Outside of these nothing is downloaded: an update that runs out of them is parked and goes on in the next. Absent: always. */
+  download: z.array(timeWindow).min(1).max(32).optional(),
+  /** Outside of these no switch is made: the new model waits, whole, in the other slot. Absent: always. */
+  apply: z.array(timeWindow).min(1).max(32).optional(),
 });
 
 const retrySchema = z.strictObject({
@@ -80,6 +100,14 @@ const retrySchema = z.strictObject({
 });
 
 const argv = z.array(z.string().max(4096)).min(1).max(64);
+
+const unmeteredSchema = z.strictObject({
+  /** Program and arguments, without a shell. It ends with code 0 where the connection costs nothing by the byte. */
+  command: argv,
+  /** Asked this often while an update depends on it. */
+  intervalMs: durationMs.default(60 * SECOND_MS),
+  timeoutMs: durationMs.default(10 * SECOND_MS),
+});
 
 /** Exactly one of command, url and file. */
 const healthSchema = z.strictObject({
@@ -160,8 +188,22 @@ export const configSchema = z.strictObject({
   /** Where set, a patch for another device class is refused. */
   deviceClass: deviceClass.optional(),
   limits: limitsSchema.prefault({}),
-  /** `always`: a device without a matching patch downloads the whole model. */
-  fullImage: z.enum(['never', 'always']).default('never'),
+  /**
+   * Whether a device without a matching patch downloads the whole model. `ask`: an operator has to say yes; `unmetered`: once the
+   * command below says so. What it does, or waits for, stands in `reported`.
+   */
+  fullImage: z.enum(['never', 'ask', 'unmetered', 'always']).default('never'),
+  unmetered: unmeteredSchema.optional(),
+  /** What waits for an operator: the download, the switch, or both. The answer is a message on `cmd/consent`, or given on the device. */
+  consent: z
+    .array(z.enum(['download', 'activate']))
+    .max(2)
+    .default([]),
+  windows: windowsSchema.prefault({}),
+  /** On average over all downloads of this agent. Absent: as fast as it comes. */
+  maxBytesPerSecond: z.number().int().min(1024).max(Number.MAX_SAFE_INTEGER).optional(),
+  /** false: the space of the model before is given back once the new one stays, and there is no rollback by hand then. */
+  keepPrevious: z.boolean().default(true),
   /** `name` or `*.domain`. Without it any host may serve patches. */
   allowedHosts: z.array(z.string().min(1)).optional(),
   /** Plain http to other hosts than this one. Loopback is always allowed. */
@@ -238,6 +280,9 @@ function crossChecks(config: AgentConfig): string[] {
     problems.push('trustedKeys: expected either trustedKeys or trust, got both or neither');
   }
   problems.push(...modelProblems(config));
+  if ((config.fullImage === 'unmetered') !== (config.unmetered !== undefined)) {
+    problems.push('unmetered: goes with fullImage "unmetered", got only one of them');
+  }
   if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
     problems.push('mqtt: certPath and keyPath go together, got only one of them');
   }

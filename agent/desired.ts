@@ -43,7 +43,7 @@ export const desiredSchema = z.object({
   /** Trust files, oldest first, for devices that know older ones. Nothing but their signatures makes them count. */
   trust: z.array(trustTextSchema).max(MAX_TRUST_CHAIN).optional(),
   /** Bytes of the new model: lets a device without room for it say so before it downloads anything. */
-  targetSize: fileSize.optional(),
+  targetSize: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** Holds devices back, never more: who takes part, and over how long their turns are spread (rollout.ts). */
   rollout: z
     .object({

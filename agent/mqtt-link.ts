@@ -25,6 +25,8 @@ export interface LinkOptions extends BrokerAccess, ChannelTiming {
   readonly jobs?: JobChannel;
   /** Whether `$state`, `birth` and `reported` are published, and `cmd/rebirth` is heard. AWS allows its reserved topics alone. */
   readonly announces: boolean;
+  /** Null: there is nothing to consent to, and `cmd/consent` is not listened to. */
+  readonly onConsent: ((payload: Uint8Array) => void) | null;
   readonly log: Log;
   readonly random?: () => number;
 }
@@ -167,10 +169,11 @@ export class MqttLink {
   }
 
   private filters(): string[] {
-    const { topics, units, announces, jobs } = this.options;
+    const { topics, units, announces, onConsent, jobs } = this.options;
     return [
       ...units.filter(({ onDesired }) => onDesired !== null).map(({ topics }) => topics.desired),
       ...(announces ? [topics.rebirth] : []),
+      ...(announces && onConsent !== null ? [topics.consent] : []),
       ...(jobs?.filters ?? []),
     ];
   }
@@ -190,7 +193,7 @@ export class MqttLink {
   }
 
   private receive(topic: string, payload: Uint8Array): void {
-    const { topics, jobs } = this.options;
+    const { topics, jobs, onConsent } = this.options;
     const channel = this.channels.find(({ unit }) => unit.topics.desired === topic && unit.onDesired !== null);
     if (channel !== undefined) {
       channel.receive(payload);
@@ -200,6 +203,9 @@ export class MqttLink {
       if (nowMs - this.lastRebirthMs < REBIRTH_INTERVAL_MS) return;
       this.lastRebirthMs = nowMs;
       void this.publishBirth();
+    } else if (topic === topics.consent) {
+      // An empty one is how a retained message is taken back.
+      if (payload.length > 0) onConsent?.(payload);
     } else {
       jobs?.receive(topic, payload);
     }

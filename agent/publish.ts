@@ -49,6 +49,8 @@ export interface PublishOptions {
   readonly fullImage?: boolean;
   /** Trust files for the document, oldest first. */
   readonly trust?: readonly string[];
+  /** Part of the fleet that takes part, in [0, 1], and over how many seconds its turns are spread. Default: all at once. */
+  readonly rollout?: NonNullable<DesiredDocument['rollout']>;
   /** How each patch is made. */
   readonly patch: Omit<PatchRequest, 'profile'>;
   readonly onPatch?: (made: PublishedFile) => void;
@@ -76,7 +78,7 @@ const PATCH_SUFFIX = '.mlrn';
 
 /** @throws RangeError for a base URL or version no agent would accept, before any patch is made; IoError; what createPatch throws. */
 export async function publish(options: PublishOptions): Promise<PublishResult> {
-  requireSound(documentOf(options, '0'.repeat(64), []));
+  requireSound(documentOf(options, '0'.repeat(64), 1, []));
   requireBaseUrl(options.baseUrl);
   await makeFolder(options.outDir);
   const targetSha256 = await sha256OfFile(options.target);
@@ -90,24 +92,32 @@ export async function publish(options: PublishOptions): Promise<PublishResult> {
     for (const profile of options.profiles ?? ['gateway']) await make(source, baseSha256, profile);
   }
   if (options.fullImage) await make(null, null, 'gateway');
-  const desired = requireSound(documentOf(options, targetSha256, files));
+  const { size: targetSize } = await stat(options.target);
+  const desired = requireSound(documentOf(options, targetSha256, targetSize, files));
   // Written last: whoever copies the folder while it grows never serves a document whose patches are missing.
   const desiredPath = join(options.outDir, 'desired.json');
   await orIoError(`cannot write ${desiredPath}`, writeWhole(desiredPath, `${JSON.stringify(desired, null, 2)}\n`));
-  return { desired, desiredPath, files, targetSize: (await stat(options.target)).size };
+  return { desired, desiredPath, files, targetSize };
 }
 
-function documentOf(options: PublishOptions, targetSha256: string, files: readonly PublishedFile[]): DesiredDocument {
+function documentOf(
+  options: PublishOptions,
+  targetSha256: string,
+  targetSize: number,
+  files: readonly PublishedFile[],
+): DesiredDocument {
   const full = files.find((file) => file.baseSha256 === null);
   return {
     model: options.model,
     version: options.version,
     targetSha256,
+    targetSize,
     patches: files.flatMap(({ baseSha256, profile, url, size }) =>
       baseSha256 === null ? [] : [{ baseSha256, profile, url, size }],
     ),
     fullImage: full === undefined ? null : { url: full.url, size: full.size },
     ...(options.trust === undefined || options.trust.length === 0 ? {} : { trust: [...options.trust] }),
+    ...(options.rollout === undefined ? {} : { rollout: options.rollout }),
   };
 }
 

@@ -20,6 +20,7 @@ export interface DeviceTopics extends UnitTopics {
   readonly state: string;
   readonly birth: string;
   readonly rebirth: string;
+  readonly consent: string;
 }
 
 export function deviceTopics(prefix: string, device: string): DeviceTopics {
@@ -30,6 +31,7 @@ export function deviceTopics(prefix: string, device: string): DeviceTopics {
     desired: `${root}/desired`,
     reported: `${root}/reported`,
     rebirth: `${root}/cmd/rebirth`,
+    consent: `${root}/cmd/consent`,
   };
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { failureOf } from '../agent/failure.js';
 import { type SessionStep, UpdateSession } from '../agent/update-session.js';
+import { IoError } from '../core/errors.js';
 import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
@@ -196,6 +197,27 @@ describe('update session', () => {
 
   it('never runs without a trusted key', () => {
     assert.throws(() => openSession({ trustedKeys: [] }), /trusts at least one key/);
+  });
+
+  it('finishes an update that is whole in the slot with its header alone, however short the patch', () => {
+    const copied = makePatch(OLD, OLD.slice(0, 250_000), { privateKey: KEYS.privateKey });
+    assert.ok(copied.length < 1000, `${copied.length}`);
+    for (const [patch, target] of [
+      [PATCH, NEW],
+      [copied, OLD.slice(0, 250_000)],
+    ] as const) {
+      assert.equal(feed(openSession({}, target), patch).step.kind, 'done');
+      const again = openSession({}, target);
+      assert.deepEqual(again.push(patch.slice(0, 2048)), { kind: 'done' });
+    }
+  });
+
+  it('asks for more than the header where the slot was lost', () => {
+    assert.equal(feed(openSession(), PATCH).step.kind, 'done');
+    rmSync(join(folder, 'b.model'));
+    const again = openSession();
+    assert.throws(() => feed(again, PATCH), IoError);
+    assert.equal(feed(openSession(), PATCH).step.kind, 'done', 'the attempt after writes every byte itself');
   });
 });
 

@@ -1,7 +1,9 @@
 /** `mallorn publish`. */
 
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_TRUST_BYTES } from '../../core/limits.js';
+import { MAX_SPREAD_SECONDS } from '../limits.js';
+import type { PublishOptions } from '../publish.js';
 import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
 import { addPatchFlags, type PatchFlags, patchOptions } from './create-command.js';
 import { UsageError } from './failure.js';
@@ -17,6 +19,8 @@ interface PublishFlags extends PatchFlags {
   readonly profile?: readonly ('gateway' | 'mcu')[];
   readonly fullImage?: true;
   readonly trust?: readonly string[];
+  readonly fraction?: number;
+  readonly spread?: number;
   readonly mqtt?: string;
   readonly topicPrefix: string;
   readonly device?: readonly string[];
@@ -35,6 +39,8 @@ export const addPublish: AddCommand = (program, open) => {
     .requiredOption('--version <version>', 'name of the new version')
     .option('--full-image', 'also a stand-alone patch')
     .option('--trust <file...>', 'signed trust files the document brings along, oldest first')
+    .option('--fraction <number>', 'part of the devices to let in, 0 to 1; publish again with more', parseFraction)
+    .option('--spread <seconds>', 'time over which their turns are spread', parseSeconds)
     .option('--mqtt <url>', 'put the document on this broker, retained; credentials stand in the URL')
     .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
     .option('--device <id...>', 'devices to tell')
@@ -63,6 +69,7 @@ export const addPublish: AddCommand = (program, open) => {
         ...(flags.profile === undefined ? {} : { profiles: flags.profile }),
         fullImage: flags.fullImage === true,
         trust: await readTrustFiles(flags.trust ?? []),
+        ...rolloutOf(flags),
         patch: await patchOptions(session, flags),
       }),
     );
@@ -77,6 +84,23 @@ export const addPublish: AddCommand = (program, open) => {
     );
   });
 };
+
+function rolloutOf({ fraction, spread }: PublishFlags): { rollout?: NonNullable<PublishOptions['rollout']> } {
+  if (fraction === undefined && spread === undefined) return {};
+  return { rollout: { fraction: fraction ?? 1, ...(spread === undefined ? {} : { windowSeconds: spread }) } };
+}
+
+function parseFraction(text: string): number {
+  const fraction = Number(text);
+  if (text.trim() !== '' && fraction >= 0 && fraction <= 1) return fraction;
+  throw new InvalidArgumentError('Expected a number from 0 to 1.');
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= MAX_SPREAD_SECONDS) return seconds;
+  throw new InvalidArgumentError(`Expected 1 to ${MAX_SPREAD_SECONDS} seconds.`);
+}
 
 async function readTrustFiles(paths: readonly string[]): Promise<string[]> {
   const files = await Promise.all(paths.map((path) => readSmallFile(path, MAX_TRUST_BYTES)));

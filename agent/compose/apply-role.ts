@@ -11,12 +11,14 @@ export function workerDataFor(config: ModelConfig): ApplyWorkerData {
   return {
     role: APPLY_ROLE,
     slotsFolder: config.model.slots,
+    minFreeBytes: config.limits.minFreeBytes,
     rules: {
       family: config.family ?? null,
       deviceClass: config.deviceClass ?? null,
       maxTargetBytes: config.limits.maxTargetBytes,
       maxBufferBytes: config.limits.maxBufferBytes,
       trial: config.health !== undefined,
+      keepPrevious: config.keepPrevious,
     },
   };
 }
@@ -25,11 +27,11 @@ export function workerDataFor(config: ModelConfig): ApplyWorkerData {
 export function serveApplyWorker(): boolean {
   const data = workerData as Partial<ApplyWorkerData> | null;
   if (isMainThread || data?.role !== APPLY_ROLE || parentPort === null) return false;
-  const { slotsFolder, rules } = data as ApplyWorkerData;
+  const { slotsFolder, minFreeBytes, rules } = data as ApplyWorkerData;
   const port = parentPort;
   const openPorts = () => ({
     // The main thread holds the folder's lock for the whole process.
-    slots: SlotDirectory.open(slotsFolder, { lock: 'held' }),
+    slots: SlotDirectory.open(slotsFolder, { lock: 'held', minFreeBytes }),
     hasher: new NodeHasher(),
     verifier: new NodeSignatureVerifier(),
     decompressor: createDecompressor(),

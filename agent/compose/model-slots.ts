@@ -6,12 +6,19 @@ import { SlotDirectory } from '../../targets/node/slot-directory.js';
 import type { Log } from '../log.js';
 import { messageOf } from '../message-of.js';
 
+export interface ModelSlotsOptions {
+  readonly folder: string;
+  readonly factoryModel: string | undefined;
+  readonly keepPrevious: boolean;
+  readonly log: Log;
+}
+
 /**
  * `factoryModel` is the path of a model for a device that has none: the folder is made and the model installed. Where there
  * is one already it stays. Undefined: a folder that is missing is an error, since an unmounted data partition looks like that.
  * @throws IoError when the slots cannot be owned or are damaged.
  */
-export function openModelSlots(folder: string, factoryModel: string | undefined, log: Log): SlotDirectory {
+export function openModelSlots({ folder, factoryModel, keepPrevious, log }: ModelSlotsOptions): SlotDirectory {
   if (factoryModel === undefined && !existsSync(folder)) {
     throw new IoError(`expected the slots folder ${folder}, got nothing there: \`--install MODEL\` makes it`);
   }
@@ -19,6 +26,7 @@ export function openModelSlots(folder: string, factoryModel: string | undefined,
   try {
     if (factoryModel !== undefined) installFactoryModel(factoryModel, slots, log);
     countTrialBoot(slots, log);
+    if (!keepPrevious) dropPrevious(slots, log);
     return slots;
   } catch (error) {
     slots.close();
@@ -40,5 +48,14 @@ function countTrialBoot(slots: SlotDirectory, log: Log): void {
     slots.countTrialBoot();
   } catch (error) {
     log('error', 'cannot count this start of a model on trial', { error: messageOf(error) });
+  }
+}
+
+/** What a kill right after a switch left, or a configuration that kept it. */
+function dropPrevious(slots: SlotDirectory, log: Log): void {
+  try {
+    slots.dropPrevious();
+  } catch (error) {
+    log('error', 'cannot give up the previous model', { error: messageOf(error) });
   }
 }

@@ -2,16 +2,20 @@
 import type { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { LocalApplication } from '../application.js';
 import { ApplyThread } from '../apply-thread.js';
+import { type ConditionOptions, ConditionWatcher } from '../conditions.js';
 import { type ModelConfig, policyId } from '../config.js';
 import { JsonFile } from '../json-file.js';
 import type { Log } from '../log.js';
+import type { Pace } from '../pace.js';
 import { AgentRuntime, type RuntimeOptions } from '../runtime.js';
 import type { UnitTopics } from '../topics.js';
 import type { KeySource } from '../trust-store.js';
 import type { Unit } from '../unit.js';
 import { workerDataFor } from './apply-role.js';
 
-export interface ModelUnitOptions extends Pick<RuntimeOptions, 'onState' | 'publish'> {
+export interface ModelUnitOptions
+  extends Pick<RuntimeOptions, 'onState' | 'publish'>,
+    Pick<ConditionOptions, 'now' | 'tickMs'> {
   readonly config: ModelConfig;
   /** Held by this process; the unit lets go of them. */
   readonly slots: SlotDirectory;
@@ -19,6 +23,8 @@ export interface ModelUnitOptions extends Pick<RuntimeOptions, 'onState' | 'publ
   readonly topics: UnitTopics;
   /** Wishes come as retained documents, not as jobs. */
   readonly hearsDesired: boolean;
+  /** Shared by all units: the link is one. */
+  readonly pace: Pace | undefined;
   readonly trust: KeySource;
   readonly workerEntry: URL;
   readonly log: Log;
@@ -26,9 +32,21 @@ export interface ModelUnitOptions extends Pick<RuntimeOptions, 'onState' | 'publ
 
 export function createModelUnit(options: ModelUnitOptions): Unit {
   const { config, slots, trust, workerEntry, log, publish, onState } = options;
-  const runtime = new AgentRuntime({
+  const conditions = new ConditionWatcher({
+    rules: { ...config.windows, unmetered: config.unmetered },
+    onChange: () => runtime.conditionsChanged(),
+    ...(options.now === undefined ? {} : { now: options.now }),
+    ...(options.tickMs === undefined ? {} : { tickMs: options.tickMs }),
+    log,
+  });
+  const runtime: AgentRuntime = new AgentRuntime({
     settings: {
       model: config.model.name,
+      device: config.device,
+      consent: config.consent,
+      get conditions() {
+        return conditions.current;
+      },
       fullImage: config.fullImage,
       maxPatchBytes: config.limits.maxPatchBytes,
       allowedHosts: config.allowedHosts ?? null,
@@ -40,13 +58,16 @@ export function createModelUnit(options: ModelUnitOptions): Unit {
       retry: config.retry,
       trialBoots: config.health?.trialBoots ?? 0,
     },
-    limits: config.retry,
+    limits: { ...config.retry, pace: options.pace },
     stateFile: new JsonFile(options.statePath),
     openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
     application: applicationOf(config, slots, log),
     onTrust: (chain) => trust.offer(chain),
     publish,
-    ...(onState === undefined ? {} : { onState }),
+    onState: (state) => {
+      conditions.attend(state);
+      onState?.(state);
+    },
     log,
   });
   return {
@@ -56,6 +77,7 @@ export function createModelUnit(options: ModelUnitOptions): Unit {
     topics: options.topics,
     onDesired: options.hearsDesired ? (payload) => runtime.desired(payload) : null,
     stop: async () => {
+      conditions.stop();
       await runtime.stop();
       slots.close();
     },
