@@ -46,7 +46,10 @@ describe('config', () => {
     assert.match(problems({ ...MINIMAL, device: 5 }), /^device: expected string, got 5$/);
     assert.match(problems({ ...MINIMAL, trustedKeys: [] }), /^trustedKeys: .*, got \[\]$/);
     assert.match(problems({ ...MINIMAL, retry: { maxAttempts: 0 } }), /^retry\.maxAttempts: .*>=1.*, got 0$/);
-    assert.match(problems({ ...MINIMAL, fullImage: 'ask' }), /^fullImage: .*"never"\|"always".*, got "ask"$/);
+    assert.match(
+      problems({ ...MINIMAL, fullImage: 'maybe' }),
+      /^fullImage: .*"never"\|"ask"\|"unmetered"\|"always".*, got "maybe"$/,
+    );
     const { device: _, ...nameless } = MINIMAL;
     assert.match(problems(nameless), /^device: expected string, got nothing$/);
     assert.match(problems([]), /^\(document\): expected object, got \[\]$/);
@@ -73,6 +76,32 @@ describe('config', () => {
     assert.deepEqual(parse({ ...keyless, trust: { root: 'r' } }).trust, { root: '/etc/mallorn/r', clock: 'trusted' });
     assert.match(problems({ ...MINIMAL, mqtt: { url: 'http://b' } }), /^mqtt\.url: expected a URL with mqtt:/);
     assert.match(problems({ ...MINIMAL, retry: { minDelayMs: 10, maxDelayMs: 5 } }), /^retry\.minDelayMs/);
+  });
+
+  it('holds nothing back by default', () => {
+    const { windows, consent, maxBytesPerSecond, keepPrevious, limits } = parse(MINIMAL);
+    assert.deepEqual(windows, { timeZone: 'local' });
+    assert.deepEqual(consent, []);
+    assert.equal(maxBytesPerSecond, undefined);
+    assert.equal(keepPrevious, true);
+    assert.equal(limits.minFreeBytes, 0);
+  });
+
+  it('reads windows, and says which of them is none', () => {
+    const { windows } = parse({ ...MINIMAL, windows: { timeZone: 'utc', apply: ['mon-fri 02:00-04:00'] } });
+    assert.equal(windows.apply?.[0]?.startMinute, 120);
+    assert.match(
+      problems({ ...MINIMAL, windows: { download: ['22:00-05:30', '22-5'] } }),
+      /^windows\.download\.1: expected a window like 22:00-05:30 .*, got "22-5"$/,
+    );
+    assert.match(problems({ ...MINIMAL, windows: { apply: [] } }), /^windows\.apply: /, 'never is no window');
+  });
+
+  it('refuses a full image on unmetered connections without a way to know them, and the other way round', () => {
+    const unmetered = { command: ['/bin/true'] };
+    assert.match(problems({ ...MINIMAL, fullImage: 'unmetered' }), /^unmetered: goes with fullImage/);
+    assert.match(problems({ ...MINIMAL, unmetered }), /^unmetered: goes with fullImage/);
+    assert.equal(parse({ ...MINIMAL, fullImage: 'unmetered', unmetered }).unmetered?.intervalMs, 60_000);
   });
 
   it('knows a file that is no JSON', () => {

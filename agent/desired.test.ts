@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { parseDesired } from './desired.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
@@ -36,6 +37,20 @@ describe('desired', () => {
     assert.notEqual(id({ ...DOCUMENT, version: '2' }), id(DOCUMENT));
   });
 
+  it('names an order to more devices by another id and the same orderId', () => {
+    const want = (value: unknown, origin?: string) => {
+      const parsed = parseDesired(new TextEncoder().encode(JSON.stringify(value)), origin);
+      return parsed.kind === 'want' ? parsed.desired : assert.fail(problem(value));
+    };
+    const [few, more] = [0.1, 0.5].map((fraction) => want({ ...DOCUMENT, rollout: { fraction } }));
+    assert.notEqual(few?.id, more?.id);
+    assert.equal(few?.orderId, more?.orderId);
+    assert.equal(few?.orderId, want(DOCUMENT).orderId);
+    assert.notEqual(few?.orderId, want({ ...DOCUMENT, rollout: { fraction: 0.1 } }, 'job').orderId);
+    // As the agent before this one named it: a refusal that it saved is still about this document.
+    assert.equal(want(DOCUMENT).id, createHash('sha256').update(JSON.stringify(DOCUMENT)).digest('hex'));
+  });
+
   it('refuses what is out of bounds and says where', () => {
     assert.match(problem({ ...DOCUMENT, targetSha256: 'ab' }), /targetSha256: expected 64 hex digits/);
     assert.match(
@@ -50,6 +65,8 @@ describe('desired', () => {
     assert.match(problem({ ...DOCUMENT, patches: [{ ...PATCH, size: 2 ** 53 }] }), /patches\.0\.size/);
     assert.match(problem({ ...DOCUMENT, patches: Array.from({ length: 257 }, () => PATCH) }), /patches/);
     assert.match(problem({ ...DOCUMENT, version: '' }), /version/);
+    assert.match(problem({ ...DOCUMENT, rollout: { fraction: 1.1 } }), /rollout\.fraction/);
+    assert.match(problem({ ...DOCUMENT, rollout: { fraction: 1, windowSeconds: 0 } }), /rollout\.windowSeconds/);
     assert.match(problem([]), /\(document\)/);
     assert.match(problem('x'.repeat(MAX_DESIRED_BYTES)), /at most 131072 bytes/);
   });

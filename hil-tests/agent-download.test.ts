@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { type Consumer, type ConsumerAnswer, type DownloadOptions, download } from '../agent/download.js';
 import { retryAfterMs } from '../agent/http-request.js';
+import { TokenBucket } from '../agent/pace.js';
 import { type Fault, PatchServer, type SeenRequest } from './support/patch-server.js';
 
 const FILE = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
@@ -269,5 +270,26 @@ describe('download', () => {
     } finally {
       await little.stop();
     }
+  });
+
+  it('takes its time where it has a pace, over broken transfers too, and holds nothing against the server meanwhile', async () => {
+    const rate = 200_000;
+    server.fault = once({ kind: 'cut', afterBytes: 150_000 });
+    const { consumer } = collector();
+    const startedMs = performance.now();
+    const limits = { ...LIMITS, stallTimeoutMs: 100, pace: new TokenBucket(rate) };
+    assert.deepEqual(await download(options({ limits }), consumer), { kind: 'ended' });
+    const seconds = (performance.now() - startedMs) / 1000;
+    // Timers may be late, never early.
+    assert.ok(seconds >= (FILE.length / rate) * 0.95, `${seconds} s`);
+    assert.equal(server.gets, 2);
+  });
+
+  it('is aborted while it waits for its pace', async () => {
+    const abort = new AbortController();
+    const limits = { ...LIMITS, pace: new TokenBucket(1024) };
+    setTimeout(() => abort.abort(), 50);
+    const { consumer } = collector();
+    assert.deepEqual(await download(options({ limits, signal: abort.signal }), consumer), { kind: 'aborted' });
   });
 });
