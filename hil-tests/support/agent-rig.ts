@@ -29,7 +29,7 @@ export const TOPICS = deviceTopics('mallorn/v1', 'gw-1');
 const TEST_FILE = process.argv[1] ?? '';
 const CHILD_ROLE = 'MALLORN_TEST_AGENT_CONFIG';
 /** Short, so that tests of what is not retained need not wait long; and every percent is told. */
-const TIMING = { desiredGraceMs: 300, progressIntervalMs: 0 };
+const TIMING = { desiredGraceMs: 300, progressIntervalMs: 0, tickMs: 20 };
 
 /** True in a worker thread or child process that was started to be an agent; the caller then defines no tests. */
 export function playAgentRole(): boolean {
@@ -58,6 +58,8 @@ export interface RigOptions {
   readonly config?: Record<string, unknown>;
   /** Default: in the rig's own folder. */
   readonly slotsFolder?: string;
+  /** Of the agent in this process; default: the real one. */
+  readonly now?: () => Date;
 }
 
 export class AgentRig {
@@ -116,6 +118,7 @@ export class AgentRig {
       workerEntry: workerEntry(),
       log: (level, message, fields) => this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
       ...TIMING,
+      ...(this.options.now === undefined ? {} : { now: this.options.now }),
     });
     this.agent = agent;
     return agent;
