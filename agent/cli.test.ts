@@ -314,9 +314,13 @@ writeSync(1, sign(null, readFileSync(process.argv[2]), key));`;
           desired,
         );
       }
-      const again = ['--model-topic', '--mqtt', broker.url, '--device', 'one'];
+      const phase = ['--fraction', '0.25', '--spread', '600'];
+      const again = [...phase, '--model-topic', '--mqtt', broker.url, '--device', 'one'];
       assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, ...again)).code, 0);
-      assert.ok(broker.payloadOf(modelTopics(DEFAULT_TOPIC_PREFIX, 'one', 'kws').desired)?.includes('"kws"'));
+      const phased = JSON.parse(broker.payloadOf(modelTopics(DEFAULT_TOPIC_PREFIX, 'one', 'kws').desired) ?? '{}');
+      assert.deepEqual([phased.model, phased.rollout], ['kws', { fraction: 0.25, windowSeconds: 600 }]);
+      assert.equal(phased.targetSize, statSync(at('target.bin')).size);
+      assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, '--fraction', '1.5')).code, 2);
     } finally {
       await broker.stop();
     }

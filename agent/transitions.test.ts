@@ -220,6 +220,16 @@ describe('transitions', () => {
   });
 });
 
+/** Read once: a walk has many steps. */
+const WISHES = [
+  wish(),
+  wish(),
+  ANOTHER(),
+  ANOTHER(),
+  wish({ rollout: { fraction: 0 }, ...FULL }),
+  wish({ rollout: { fraction: 1, windowSeconds: 100 }, ...FULL }),
+];
+
 function randomEvent(machine: Driver, pick: <T>(choices: readonly T[]) => T): Event {
   const ticket = machine.state.ticket - pick([0, 0, 0, 0, 1]);
   const active = { sha256: pick([OLD, NEW, NEW, OTHER]) };
@@ -231,9 +241,9 @@ function randomEvent(machine: Driver, pick: <T>(choices: readonly T[]) => T): Ev
   ]);
   return pick<Event>([
     BOOTED,
-    wish(),
-    ANOTHER(),
-    wish({ rollout: pick([{ fraction: 0 }, { fraction: 1, windowSeconds: 100 }]), ...FULL }),
+    pick(WISHES),
+    pick(WISHES),
+    pick(WISHES),
     { kind: 'consented', consent: pick([null, { targetSha256: NEW, for: ['activate'] }]) },
     pick([NO_WISH, GARBAGE]),
     { kind: 'slotsRead', ticket, active, trial },

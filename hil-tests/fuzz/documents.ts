@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { choose } from '../../agent/choose.js';
 import { ConfigError, parseConfig } from '../../agent/config.js';
+import { parseConsent, withConsent } from '../../agent/consent.js';
 import { parseDesired } from '../../agent/desired.js';
 import {
   getAcceptedSchema,
@@ -44,6 +45,7 @@ export class DesiredTarget implements FuzzTarget {
     return [
       document,
       { ...document, fullImage: { url: 'http://127.0.0.1/f', size: 5 }, patches: [] },
+      { ...document, targetSize: 9, rollout: { fraction: 0.5, windowSeconds: 60 } },
       { ...document, fullImage: null, trust: [decode(signedTrust(FIRST, ROOTS))], comment: { more: [1, 2] } },
     ].map(encode);
   }
@@ -57,6 +59,27 @@ export class DesiredTarget implements FuzzTarget {
     const { protocol, hostname } = new URL(verdict.choice.url);
     assert.ok(['https:', 'http:'].includes(protocol) && this.policy.allowedHosts.some((host) => host === hostname));
     assert.ok(verdict.choice.size >= 1 && verdict.choice.size <= this.policy.maxPatchBytes);
+    return 'taken';
+  }
+}
+
+/** What anybody who may publish on `cmd/consent` sends. */
+export class ConsentTarget implements FuzzTarget {
+  readonly name = 'consent';
+  readonly share = 2;
+  readonly mutate = mutatedJson;
+
+  seeds(): Uint8Array[] {
+    return [{ targetSha256: HEX }, { targetSha256: HEX, for: ['download', 'activate', 'full-image'] }].map(encode);
+  }
+
+  run(bytes: Uint8Array): Outcome {
+    const parsed = parseConsent(bytes);
+    if (parsed.kind === 'unreadable') return 'refused';
+    const consents = withConsent([], parsed.consent);
+    assert.ok(
+      /^[0-9a-f]{64}$/.test(parsed.consent.targetSha256) && consents.length === 1 && consents[0]!.for.length <= 3,
+    );
     return 'taken';
   }
 }

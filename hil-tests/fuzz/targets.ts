@@ -1,7 +1,7 @@
 /** Every fuzz target there is. */
 
 import { CodecTarget } from './codec.js';
-import { ConfigTarget, DesiredTarget, JobsTarget, StateTarget, TrustTarget } from './documents.js';
+import { ConfigTarget, ConsentTarget, DesiredTarget, JobsTarget, StateTarget, TrustTarget } from './documents.js';
 import { MODEL_TARGETS } from './models.js';
 import { HeaderTarget, PatchTarget } from './patches.js';
 import { CborTarget, ConsoleTarget, SmpTarget } from './smp.js';
@@ -14,6 +14,7 @@ export const TARGETS: readonly (() => FuzzTarget)[] = [
   ...MODEL_TARGETS,
   () => new TrustTarget(),
   () => new DesiredTarget(),
+  () => new ConsentTarget(),
   () => new JobsTarget(),
   () => new ConfigTarget(),
   () => new StateTarget(),
