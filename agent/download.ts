@@ -82,7 +82,7 @@ class Download {
 
   async run(): Promise<DownloadResult> {
     const { size, limits, signal } = this.options;
-    let end = this.options.firstBytes === null ? null : Math.min(this.options.firstBytes, size);
+    let end = this.options.firstBytes === null ? this.pieceEnd() : Math.min(this.options.firstBytes, size);
     let failuresInRow = 0;
     while (this.position < size) {
       signal.throwIfAborted();
@@ -91,7 +91,7 @@ class Download {
       if (transfer.kind === 'done' || transfer.kind === 'failed') return transfer;
       if (transfer.kind === 'next') {
         this.position = transfer.offset;
-        end = null;
+        end = this.pieceEnd();
         failuresInRow = 0;
         continue;
       }
@@ -102,6 +102,12 @@ class Download {
       await delay(pauseMs, undefined, { signal });
     }
     return { kind: 'ended' };
+  }
+
+  /** Null where the next request is for all that follows. */
+  private pieceEnd(): number | null {
+    const { size, limits } = this.options;
+    return limits.pace === undefined ? null : Math.min(this.position + limits.pace.pieceBytes, size);
   }
 
   /** One request, from the current position. */
@@ -141,7 +147,6 @@ class Download {
     for (;;) {
       const { done, value } = await stall.watch(body.reader.read());
       if (done) break;
-      // What is not read yet stays with the server, but for what the socket's buffer takes.
       await this.options.limits.pace?.take(value.length, this.options.signal);
       if (at + value.length > body.end)
         return broken('too-long', `expected the body to end at byte ${body.end}, got more`);

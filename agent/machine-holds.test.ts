@@ -301,6 +301,12 @@ describe('rollout', () => {
     assert.equal(machine.reboot().slots(OLD).kind, 'applying');
   });
 
+  it('gives no turn to an update that had begun before the document spoke of turns', () => {
+    const machine = applying().send(to(1, 600));
+    assert.equal(machine.kind, 'applying');
+    assert.equal(machine.fails().retryDue().slots(OLD).kind, 'applying');
+  });
+
   it('asks in the order of patience: who is left out is asked nothing', () => {
     const settings = { consent: ['download'] as const, ...shut({ downloadWindow: false }) };
     const machine = booted(settings).slots(OLD).send(to(0, 600)).slots(OLD);

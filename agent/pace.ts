@@ -5,6 +5,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Pace {
+  /** To be asked for at once: what was asked for comes as fast as the network brings it, into the kernel's buffers if nobody reads. */
+  readonly pieceBytes: number;
   /** Resolves when `bytes` that have arrived were due. @throws the signal's reason. */
   take(bytes: number, signal: AbortSignal): Promise<void>;
 }
@@ -20,7 +22,11 @@ const REAL_CLOCK: PaceClock = {
   sleep: (ms, signal) => delay(ms, undefined, { signal }),
 };
 
+/** Smaller ones would spend the limit on the headers of requests. */
+const MIN_PIECE_BYTES = 64 * 1024;
+
 export class TokenBucket implements Pace {
+  readonly pieceBytes: number;
   private readonly bytesPerSecond: number;
   private readonly clock: PaceClock;
   /** Below zero after a chunk larger than what had gathered: it is waited for, not refused. */
@@ -29,6 +35,7 @@ export class TokenBucket implements Pace {
 
   constructor(bytesPerSecond: number, clock: PaceClock = REAL_CLOCK) {
     this.bytesPerSecond = bytesPerSecond;
+    this.pieceBytes = Math.max(MIN_PIECE_BYTES, bytesPerSecond);
     this.clock = clock;
     this.filledMs = clock.nowMs();
   }

@@ -282,7 +282,23 @@ describe('download', () => {
     const seconds = (performance.now() - startedMs) / 1000;
     // Timers may be late, never early.
     assert.ok(seconds >= (FILE.length / rate) * 0.95, `${seconds} s`);
-    assert.equal(server.gets, 2);
+    const ends = server.requests.map(({ range }) =>
+      /^bytes=(\d+)-(\d+)$/
+        .exec(range ?? '')
+        ?.slice(1)
+        .map(Number),
+    );
+    assert.deepEqual(ends[0], [0, rate - 1], 'no more is asked for than a second takes');
+    assert.equal(ends.at(-1)?.[1], FILE.length - 1);
+    assert.equal(server.gets, 3);
+  });
+
+  it('keeps to its pace with a server that ignores Range, in one request', async () => {
+    server.fault = () => ({ kind: 'ignore-range' });
+    const { consumer } = collector();
+    const pace = new TokenBucket(400_000);
+    assert.deepEqual(await download(options({ limits: { ...LIMITS, pace } }), consumer), { kind: 'ended' });
+    assert.equal(server.gets, 1);
   });
 
   it('is aborted while it waits for its pace', async () => {
