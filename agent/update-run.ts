@@ -62,7 +62,7 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
   );
   switch (result.kind) {
     case 'done':
-      return { kind: 'staged', header };
+      return { kind: 'staged', header: header.slice(0, headerBytes) };
     case 'aborted':
       return { kind: 'aborted' };
     case 'failed':
