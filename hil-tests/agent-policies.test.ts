@@ -8,12 +8,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentRuntime } from '../agent/runtime.js';
 import { AgentRig, playAgentRole, type RigOptions, TOPICS, TRUSTED } from './support/agent-rig.js';
 import { noise, sha256Hex } from './support/make-patch.js';
+import { repoRoot } from './support/paths.js';
 
 const OLD = noise(600_000, 1);
 const NEW = new Uint8Array([...OLD.subarray(100_000, 400_000), ...noise(300_000, 2)]);
 const NEXT = new Uint8Array([...NEW.subarray(0, 300_000), ...noise(50_000, 3)]);
 /** Frames and checkpoints small enough for an update to be parked in the middle. */
 const BY_SEGMENTS = { patch: { profile: 'mcu', privateKey: TRUSTED.privateKey, versionCounter: 2 } } as const;
+const CLI = join(repoRoot, 'dist/cli.js');
 const NOON = new Date('2026-11-24T12:00:00Z');
 const NIGHT = new Date('2026-11-24T23:00:00Z');
 /** Longer than the agent takes to do what it must not do. */
@@ -93,6 +95,22 @@ if (!playAgentRole()) {
       time = NIGHT;
       await expectNew();
       assert.deepEqual([rig.server.gets, rig.server.bodyBytes], [gets, bodyBytes], 'not a byte more');
+    });
+
+    it('apply window: the built agent, killed while its model is staged, switches to it without a byte more', async () => {
+      const hour = new Date().getUTCHours();
+      const closed = `${String((hour + 11) % 24).padStart(2, '0')}:00-${String((hour + 13) % 24).padStart(2, '0')}:00`;
+      await startRig({ windows: { timeZone: 'utc', apply: [closed] } });
+      await rig.wish(await rig.publishFiles([OLD], NEW));
+      rig.startChild(CLI);
+      await rig.reported('staged');
+      assert.ok(await rig.killChild());
+      const { bodyBytes } = rig.server;
+      // Nor is one needed outside the download window.
+      rig.configure({ windows: { timeZone: 'utc', download: [closed] } });
+      rig.startChild(CLI);
+      await expectNew();
+      assert.equal(rig.server.bodyBytes, bodyBytes);
     });
 
     it('apply window: a staged model that lost its slot is downloaded again', async () => {
