@@ -122,6 +122,17 @@ describe('apply window', () => {
     assert.equal(start(rebooted)?.header, null);
   });
 
+  it('open, and another version wished during a switch that a restart cut short: the staged one is not taken for it', () => {
+    const patches = [{ baseSha256: OLD, profile: 'gateway', url: 'https://m/o', size: 5 }];
+    const machine = applying()
+      .staged()
+      .send(wish({ version: '3.0', targetSha256: OTHER, patches }));
+    assert.equal(machine.kind, 'committing');
+    const rebooted = machine.reboot().slots(OLD);
+    assert.equal(start(rebooted)?.job.choice.url, 'https://m/o');
+    assert.equal(start(rebooted)?.header, null);
+  });
+
   it('closed: a document that names more bases keeps the staged model', () => {
     const more = { baseSha256: OTHER, profile: 'gateway', url: 'https://m/o', size: 5 };
     const machine = staged()

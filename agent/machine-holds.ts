@@ -19,7 +19,7 @@ export function finish(settings: MachineSettings, state: State, retry: Retry, jo
 
 export function staged(settings: MachineSettings, state: StateOf<'applying'>, header: string): Step {
   const { ticket, job } = state;
-  const retry = { ...state.retry, staged: { choice: job.choice, header } };
+  const retry = { ...state.retry, staged: { targetSha256: job.desired.targetSha256, choice: job.choice, header } };
   const hold = holdBeforeSwitch(settings, state.consents, job.desired);
   if (hold !== null) return waitStaged(state, retry, job, hold);
   return go({ ...common(state), kind: 'committing', retry, job }, { kind: 'commit', ticket, job });

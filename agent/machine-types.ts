@@ -24,6 +24,7 @@ export interface Job {
 
 /** An update whose bytes are all in the inactive slot: its header is enough to finish it, without the network. */
 export interface StagedWork {
+  readonly targetSha256: string;
   readonly choice: Choice;
   /** First bytes of the patch file, base64. */
   readonly header: string;

@@ -17,6 +17,7 @@ import type {
   Refusal,
   Retry,
   RetrySettings,
+  StagedWork,
   State,
   StateOf,
   Step,
@@ -185,13 +186,17 @@ function decide(
     return go({ ...common(next), kind: 'refused', refusal: remembered });
   }
   const { retry } = state;
-  const done = retry.staged?.choice;
-  if (done !== undefined && (done.baseSha256 === null || done.baseSha256 === base)) {
-    return finish(settings, next, retry, { desired: wish.desired, choice: done });
+  if (retry.staged !== null && serves(retry.staged, wish.desired, base)) {
+    return finish(settings, next, retry, { desired: wish.desired, choice: retry.staged.choice });
   }
   const verdict = choose(settings, wish.desired, base);
   if (verdict.kind === 'refuse') return refuse(settings, next, verdict.failure, base);
   return begin(settings, next, { ...retry, staged: null }, { desired: wish.desired, choice: verdict.choice });
+}
+
+/** Not where the wish has changed during a switch that a restart cut short, nor where another model is active by now. */
+function serves({ targetSha256, choice }: StagedWork, desired: Job['desired'], baseSha256: string | null): boolean {
+  return targetSha256 === desired.targetSha256 && (choice.baseSha256 === null || choice.baseSha256 === baseSha256);
 }
 
 function installedNow(state: State, active: ActiveModel | null): Pick<State, 'installed' | 'previous'> {

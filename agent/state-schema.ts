@@ -50,7 +50,7 @@ const retry = z.object({
   again: z.boolean(),
   hadTurn: z.boolean().default(false),
   staged: z
-    .object({ choice, header: z.base64().max(MAX_HEADER_CHARS) })
+    .object({ targetSha256: z.string(), choice, header: z.base64().max(MAX_HEADER_CHARS) })
     .nullable()
     .default(null),
 });
