@@ -1,7 +1,8 @@
 /**
  * `npm run fuzz -- [TARGET...] [--count N | --long] [--seed S]`: random and mutated inputs for the targets in hil-tests/fuzz, a
  * million over all of them unless told otherwise, ten million with --long. Each target in a process of its own, two at a time:
- * its memory is then its own. Prints what each did, and ends with one line of JSON.
+ * its memory is then its own. Prints a row for each, with the share of mutations whose hashes, checksums or signatures were made right where
+ * its format has any, and ends with one line of JSON.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -19,11 +20,25 @@ const MOST_GROWTH_BYTES = 4 << 20;
 const MOST_RSS_BYTES = 320 << 20;
 /** Mutations after which the engine has warmed up. */
 const WARM_UP = 20_000;
+/** Of the mutations of a format with hashes, checksums or signatures, those that get past them. */
+const LEAST_REPAIRED = 0.5;
 const WORKERS = 2;
 const LOOKS = 8;
 /** A target that says nothing for so long is in a loop that counts no steps. */
 const SILENCE_MS = 300_000;
 const MILLION = 1_000_000;
+const COLUMNS = [
+  'target    ',
+  'mutations',
+  're-hashed',
+  '     taken',
+  '  refused',
+  'crashes',
+  'hangs',
+  'CPU s',
+  'peak MiB',
+  'grew KiB',
+] as const;
 
 type Totals = Record<'mutations' | 'crashes' | 'hangs', number>;
 
@@ -55,6 +70,7 @@ async function runAll(all: readonly FuzzTarget[]): Promise<void> {
   const work = async (): Promise<void> => {
     for (let part = waiting.shift(); part !== undefined; part = waiting.shift()) add(totals, await runChild(part));
   };
+  console.log(row(COLUMNS));
   await Promise.all(Array.from({ length: WORKERS }, work));
   if (totals.crashes + totals.hangs > 0) process.exitCode = 1;
   console.log(JSON.stringify(totals));
@@ -148,6 +164,11 @@ function runTarget(target: FuzzTarget): void {
   const crashes = report.crashes + warmUp.crashes;
   const hangs = report.hangs + warmUp.hangs;
   if (crashes + hangs > 0 || grown > MOST_GROWTH_BYTES || rss > MOST_RSS_BYTES) process.exitCode = 1;
+  // A few mutations are no share.
+  if (count >= WARM_UP && report.repaired !== null && report.repaired < LEAST_REPAIRED * count) {
+    console.log(`FAILED ${target.name}: ${report.repaired} of ${count} mutations passed its hashes`);
+    process.exitCode = 1;
+  }
   console.log(JSON.stringify({ mutations: report.mutations, crashes, hangs }));
   process.disconnect?.();
 }
@@ -155,8 +176,13 @@ function runTarget(target: FuzzTarget): void {
 function show({ failures, ...report }: FuzzReport, seconds: number, grown: number, rss: number): void {
   for (const failure of failures) console.log(`FAILED ${failure}`);
   const { target, mutations, repaired, taken, refused, crashes, hangs } = report;
-  const repairs = repaired === 0 ? '' : ` (${repaired} with hashes made right)`;
-  const figures = `${taken} taken, ${refused} refused, ${crashes} crashes, ${hangs} hangs`;
-  const memory = `at most ${rss >> 20} MiB, grew by ${grown >> 10} KiB`;
-  console.log(`${target}: ${mutations} mutations${repairs}, ${figures}; ${seconds.toFixed(0)} s of a core, ${memory}`);
+  const share = repaired === null ? 'n/a' : `${Math.floor((100 * repaired) / mutations)} %`;
+  const counts = [share, taken, refused, crashes, hangs, seconds.toFixed(0), rss >> 20, grown >> 10];
+  console.log(row([target, mutations, ...counts]));
+}
+
+function row([name, ...values]: readonly (string | number)[]): string {
+  const [first, ...others] = COLUMNS;
+  const cells = others.map((title, i) => String(values[i]).padStart(title.length));
+  return [String(name).padEnd(first.length), ...cells].join('  ');
 }

@@ -17,7 +17,7 @@ for (const create of TARGETS) {
     const report = fuzz(target, { count: MUTATIONS, seed: SEED });
     assert.deepEqual(report.failures, []);
     assert.equal(report.mutations, MUTATIONS);
-    if (target.repair !== undefined) assert.ok(report.repaired > MUTATIONS / 2);
+    assert.ok(report.repaired === null || report.repaired > MUTATIONS / 2, `${report.repaired} got past the hashes`);
     assert.ok(report.taken > 20 && report.refused > 100, `mutations reach both ends: ${report.taken} taken`);
   });
 

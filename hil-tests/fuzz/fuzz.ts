@@ -12,13 +12,14 @@ const PROGRESS_EVERY = 500;
 const MOST_FAILURES_KEPT = 20;
 /** Of the mutations of a target that can repair, one in so many stays as it is. */
 const UNREPAIRED_SHARE = 4;
+const REPAIR_TRIES = 8;
 
 export interface FuzzReport {
   readonly target: string;
   readonly seed: number;
   mutations: number;
-  /** Of these, how many had their hashes, checksums or signatures made right. */
-  repaired: number;
+  /** Of these, how many had their hashes, checksums or signatures made right; null where the format has none. */
+  repaired: number | null;
   taken: number;
   refused: number;
   crashes: number;
@@ -39,7 +40,7 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
     target: target.name,
     seed,
     mutations: 0,
-    repaired: 0,
+    repaired: target.repair === undefined ? null : 0,
     taken: 0,
     refused: 0,
     crashes: 0,
@@ -50,10 +51,11 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
   const seeds = target.seeds();
   for (let i = 0; i < count; i++) {
     // The seeds themselves first: a target that refuses those tests nothing.
-    let bytes = seeds[i] ?? target.mutate?.(seeds, random) ?? mutated(seeds, random);
-    if (i >= seeds.length && target.repair !== undefined && random.below(UNREPAIRED_SHARE) > 0) {
-      bytes = target.repair(bytes);
-      report.repaired++;
+    let bytes = seeds[i] ?? mutate(target, seeds, random);
+    if (i >= seeds.length && report.repaired !== null && random.below(UNREPAIRED_SHARE) > 0) {
+      const repaired = mutateAndRepair(target, seeds, random);
+      if (repaired !== null) report.repaired++;
+      bytes = repaired ?? bytes;
     }
     try {
       report[timed(target, bytes)]++;
@@ -68,6 +70,19 @@ export function fuzz(target: FuzzTarget, { count, seed, onProgress }: FuzzOption
     if (i % PROGRESS_EVERY === 0) onProgress?.(i);
   }
   return report;
+}
+
+function mutate(target: FuzzTarget, seeds: readonly Uint8Array[], random: Prng): Uint8Array {
+  return target.mutate?.(seeds, random) ?? mutated(seeds, random);
+}
+
+/** Many a mutation leaves too little of the structure: others are tried. */
+function mutateAndRepair(target: FuzzTarget, seeds: readonly Uint8Array[], random: Prng): Uint8Array | null {
+  for (let tries = 0; tries < REPAIR_TRIES; tries++) {
+    const repaired = target.repair?.(mutate(target, seeds, random)) ?? null;
+    if (repaired !== null) return repaired;
+  }
+  return null;
 }
 
 function timed(target: FuzzTarget, bytes: Uint8Array): Outcome {

@@ -80,9 +80,9 @@ export class PatchTarget implements FuzzTarget {
   }
 
   /** A sound frame chain and header digest around whatever the mutation made of the rest. */
-  repair(bytes: Uint8Array): Uint8Array {
+  repair(bytes: Uint8Array): Uint8Array | null {
     const measured = measuredOrNull(bytes);
-    return measured === null ? bytes : rechained(bytes.slice(), measured.headerBytes, measured.preambleBytes);
+    return measured === null ? null : rechained(bytes.slice(), measured.headerBytes, measured.preambleBytes);
   }
 
   /** One that decodes to its end, if to other bytes than it promised, was taken. */
@@ -148,9 +148,9 @@ export class HeaderTarget implements FuzzTarget {
     return samples().map((bytes) => bytes.slice(0, measuredOrNull(bytes)?.preambleBytes));
   }
 
-  repair(bytes: Uint8Array): Uint8Array {
+  repair(bytes: Uint8Array): Uint8Array | null {
     const measured = measuredOrNull(bytes);
-    return measured === null ? bytes : redigested(bytes.slice(), measured.headerBytes);
+    return measured === null ? null : redigested(bytes.slice(), measured.headerBytes);
   }
 
   run(bytes: Uint8Array): Outcome {

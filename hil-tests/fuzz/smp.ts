@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { CborReader } from '../../core/smp/cbor-reader.js';
 import { CborWriter } from '../../core/smp/cbor-writer.js';
-import { ConsoleReader, ConsoleWriter } from '../../core/smp/console-framing.js';
+import { CONSOLE_OVERHEAD_BYTES, ConsoleReader, ConsoleWriter } from '../../core/smp/console-framing.js';
 import {
   DELTA_ABORT,
   DELTA_ACTIVATE,
@@ -32,6 +32,8 @@ const KEYS = ['header', 'off', 'data', 'd', 'len', 'sha', 'x'];
 const PACKET_BYTES = 640;
 /** Of a part that can be put back for each input. */
 const FLASH_BYTES = 128 << 10;
+/** A first line and those that go on from it. */
+const FRAME = new RegExp(`${String.fromCharCode(6, 9)}[^\\n]*\\n(?:${String.fromCharCode(4, 20)}[^\\n]*\\n)*`, 'g');
 const KEY = testKeypair(7);
 const OLD = noise(3000, 1);
 const NEXT = noise(3000, 2);
@@ -107,11 +109,26 @@ function packetOf([group, command, body]: ReturnType<typeof bodies>[number]): Ui
   return packet;
 }
 
-function framed(...packets: readonly Uint8Array[]): Uint8Array {
+export function framed(...packets: readonly Uint8Array[]): Uint8Array {
   const out: Uint8Array[] = [];
   const writer = new ConsoleWriter((line) => out.push(line.slice()));
   for (const packet of packets) writer.send(packet);
   return new Uint8Array(Buffer.concat(out));
+}
+
+/** The lengths and checksums of frames in `line` made right, whatever they carry; null where there is no frame. */
+export function withChecksums(line: Uint8Array): Uint8Array | null {
+  const out: Uint8Array[] = [];
+  const text = Buffer.from(line).toString('latin1');
+  let end = 0;
+  for (const match of text.matchAll(FRAME)) {
+    // Passes over markers and line feeds.
+    const frame = Buffer.from(match[0], 'base64');
+    if (frame.length < CONSOLE_OVERHEAD_BYTES) continue;
+    out.push(line.slice(end, match.index), framed(new Uint8Array(frame.subarray(2, -2))));
+    end = match.index + match[0].length;
+  }
+  return end === 0 ? null : new Uint8Array(Buffer.concat([...out, line.subarray(end)]));
 }
 
 /** Packets that sound frames carry in `line`. */
@@ -128,6 +145,10 @@ export class ConsoleTarget implements FuzzTarget {
   seeds(): Uint8Array[] {
     const packets = bodies().map(packetOf);
     return [framed(packets[0]!), framed(packets[3]!), framed(...packets.slice(0, 4))];
+  }
+
+  repair(bytes: Uint8Array): Uint8Array | null {
+    return withChecksums(bytes);
   }
 
   run(bytes: Uint8Array): Outcome {

@@ -12,9 +12,10 @@ export interface FuzzTarget {
   mutate?(seeds: readonly Uint8Array[], random: Prng): Uint8Array;
   /**
    * Makes hashes, checksums, lengths or signatures of a mutation right, so that it gets past the checks of transport and reaches
-   * what lies behind them. Done to most mutations, for what is damaged by chance is stopped by them.
+   * what lies behind them; null where too little of the structure is left. Done to most mutations, for what is damaged by chance is
+   * stopped by them. Absent where the format has nothing of the kind.
    */
-  repair?(bytes: Uint8Array): Uint8Array;
+  repair?(bytes: Uint8Array): Uint8Array | null;
   /**
    * Gives `bytes` to the code under test. Returns where it took them or refused them as it should; throws Hang when more than
    * `budget` steps were taken, anything else for a crash.

@@ -1,7 +1,9 @@
 /** Every fuzz target there is. */
 
+import { AnswersTarget } from './answers.js';
 import { CodecTarget } from './codec.js';
 import { ConfigTarget, ConsentTarget, DesiredTarget, JobsTarget, StateTarget, TrustTarget } from './documents.js';
+import { KeyRecordTarget } from './keys.js';
 import { MODEL_TARGETS } from './models.js';
 import { HeaderTarget, PatchTarget } from './patches.js';
 import { CborTarget, ConsoleTarget, SmpTarget } from './smp.js';
@@ -21,4 +23,6 @@ export const TARGETS: readonly (() => FuzzTarget)[] = [
   () => new CborTarget(),
   () => new ConsoleTarget(),
   () => new SmpTarget(),
+  () => new AnswersTarget(),
+  () => new KeyRecordTarget(),
 ];
