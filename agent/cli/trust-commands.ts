@@ -24,12 +24,13 @@ import { addSigningFlags, readPublicKeyFile, requireSigningKey, type SigningFlag
 import { table } from './output.js';
 import { readSmallFile } from './read-file.js';
 import { type AddCommand, integer, type Session } from './session.js';
+import { addTrustKeyRecord } from './trust-key-record.js';
 
 type Open = (command: Command) => Session;
 
 export const addTrust: AddCommand = (program, open) => {
   const trust = program.command('trust').description('who may sign: files that root keys sign and devices follow');
-  for (const add of [addInit, addAdd, addRevoke, addRotate, addSignTrust, addShow]) add(trust, open);
+  for (const add of [addInit, addAdd, addRevoke, addRotate, addSignTrust, addShow, addTrustKeyRecord]) add(trust, open);
 };
 
 interface InitFlags {
