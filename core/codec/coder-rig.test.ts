@@ -60,10 +60,14 @@ export function decoderOf(layout: ContextLayout, payload: Uint8Array): BitCoder 
   };
 }
 
-/** What class 1 mixes, over memory of its own that is not clean; null in class 0. */
+/** Used by turns: an encoder's and its decoder's. */
+const memories = Array.from({ length: 2 }, () => new Uint8Array(NEURAL_CONTEXT_BYTES[1]!).fill(0x5a).buffer);
+
+/** What class 1 mixes, over memory that is not clean, until others are made twice; null in class 0. */
 export function mixedModels(coder: BitCoder, layout: ContextLayout): MixedModels | null {
   if (layout === CONTEXT_LAYOUTS[0]) return null;
-  return createMixedModels(coder, new Uint8Array(NEURAL_CONTEXT_BYTES[1]!).fill(0x5a).buffer, 0);
+  memories.reverse();
+  return createMixedModels(coder, memories[0]!, 0);
 }
 
 export function elementModels(coder: BitCoder, layout: ContextLayout): ElementModels {

