@@ -1,6 +1,6 @@
 /**
- * Every real version pair of ../shared/models through the public API and through the applier itself: created, verified and
- * applied byte for byte, in both profiles, however the patch's bytes arrive.
+ * Every real version pair of ../shared/models: created, verified and applied byte for byte, in both profiles, however the patch's
+ * bytes arrive; one of each format through the public calls too.
  */
 
 import assert from 'node:assert/strict';
@@ -27,6 +27,7 @@ import {
 } from '../targets/node/index.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
 import { Prng } from '../targets/sim/prng.js';
+import * as inThread from './support/in-thread.js';
 import { modelsFolder, NO_MODELS } from './support/paths.js';
 
 interface Pair {
@@ -70,40 +71,52 @@ if (modelsFolder === null) {
 for (const pair of manifest) {
   for (const profile of PROFILES) {
     test(`${pair.name} in the ${profile} profile: created, signed, verified and applied byte for byte`, () =>
-      throughTheApi(pair, profile));
+      madeAndApplied(pair, profile));
   }
 }
 
-async function throughTheApi(pair: Pair, profile: Profile): Promise<void> {
+async function madeAndApplied(pair: Pair, profile: Profile): Promise<void> {
   const source = join(modelsFolder!, pair.name, `old.${pair.format}`);
   const target = join(modelsFolder!, pair.name, `new.${pair.format}`);
-  const plain = join(folder, 'plain');
   const signed = join(folder, 'signed');
   const output = join(folder, 'output');
-  const warnings: string[] = [];
-  const stats = await createPatch(source, target, signed, {
-    profile,
-    privateKey: keys.privateKey,
-    onWarning: (message) => warnings.push(message),
-  });
-  assert.deepEqual(warnings, [], 'read by its own reader');
+  const stats = await inThread.createPatch(source, target, signed, { profile, privateKey: keys.privateKey });
   assert.equal(stats.tensorsModified + stats.tensorsUnchanged, pair.tensor_stats.tensors_new);
-  assert.equal(tensorCount(readLayout(new MemorySource(readFileSync(source)))), pair.tensor_stats.tensors_old);
+  const layout = readLayout(new MemorySource(readFileSync(source)));
+  assert.equal(layout.warning, null, 'read by its own reader');
+  assert.equal(tensorCount(layout), pair.tensor_stats.tensors_old);
   assert.ok(
     stats.patchSize - SIGNATURE_BYTES <= stats.targetSize + overheadBytes(stats.patchSize, profile),
     'never larger than target and header',
   );
+  inThread.applyPatch(source, signed, output, keys.publicKey);
+  assert.ok(readFileSync(output).equals(readFileSync(target)), 'applied byte for byte');
+  if (firstOfFormat(pair)) await throughTheApi(pair, profile);
+  inPieces(readFileSync(source), readFileSync(target), readFileSync(signed), SINGLE_BYTES[profile]);
+}
 
-  const files: (readonly [patch: string, options: { publicKey?: Uint8Array }])[] = [
-    [signed, { publicKey: keys.publicKey }],
+function firstOfFormat(pair: Pair): boolean {
+  return manifest.find(({ format }) => format === pair.format) === pair;
+}
+
+/** The public calls, which run threads of their own, signed and not. */
+async function throughTheApi(pair: Pair, profile: Profile): Promise<void> {
+  const source = join(modelsFolder!, pair.name, `old.${pair.format}`);
+  const target = join(modelsFolder!, pair.name, `new.${pair.format}`);
+  const [plain, signed, output] = ['plain', 'signed later', 'output'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
   ];
-  if (firstOfFormat(pair)) {
-    await createPatch(source, target, plain, { profile });
-    await signPatch(plain, keys.privateKey, output);
-    assert.ok(readFileSync(signed).equals(readFileSync(output)), 'signing later gives what signing at once gives');
-    files.push([plain, {}]);
-  }
-  for (const [patch, options] of files) {
+  const warnings: string[] = [];
+  await createPatch(source, target, plain, { profile, onWarning: (message) => warnings.push(message) });
+  assert.deepEqual(warnings, []);
+  await signPatch(plain, keys.privateKey, signed);
+  assert.ok(readFileSync(signed).equals(readFileSync(join(folder, 'signed'))), 'as signed at once, in this thread');
+  for (const [patch, options] of [
+    [plain, {}],
+    [signed, { publicKey: keys.publicKey }],
+  ] as const) {
     const verification = await verifyPatch(source, patch, options);
     assert.equal(verification.error, null);
     assert.equal(toHex(verification.actualTarget!), pair.new.sha256);
@@ -111,12 +124,6 @@ async function throughTheApi(pair: Pair, profile: Profile): Promise<void> {
     assert.ok(readFileSync(output).equals(readFileSync(target)), 'applied byte for byte');
   }
   assert.equal((await patchInfo(signed)).signed, true);
-  inPieces(readFileSync(source), readFileSync(target), readFileSync(signed), SINGLE_BYTES[profile]);
-}
-
-/** Whether a patch is signed is no matter to its body: a pair of each format shows it. */
-function firstOfFormat(pair: Pair): boolean {
-  return manifest.find(({ format }) => format === pair.format) === pair;
 }
 
 /** SPEC.md, "Size": header, one hash a frame, one header a segment. */

@@ -15,8 +15,9 @@ import { createMixedModels } from '../core/codec/mixed-models.js';
 import { DEFAULT_MAX_BUFFER_BYTES, MAX_FILE_BYTES, type Profile } from '../core/limits.js';
 import { MemorySource } from '../core/memory-source.js';
 import { NodeHasher, NodeSignatureVerifier } from '../targets/node/hashing.js';
-import { createPatch, patchInfo, toHex } from '../targets/node/index.js';
+import { patchInfo, toHex } from '../targets/node/index.js';
 import { createDecompressor } from '../targets/node/zstd-decompressor.js';
+import { createPatch } from './support/in-thread.js';
 import { modelsFolder, NO_MODELS } from './support/paths.js';
 
 interface Pair {

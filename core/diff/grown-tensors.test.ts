@@ -9,7 +9,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { applyPatch, createPatch, type Profile } from '../../targets/node/index.js';
+import { applyPatch, createPatch } from '../../hil-tests/support/in-thread.js';
+import type { Profile } from '../../targets/node/index.js';
 import { CAST_Q4_K, CAST_Q8_0 } from '../codec/cast.js';
 import { buildGguf, TYPE as GGUF } from '../formats/build-gguf.test.js';
 import { graph, model, node, TYPE as ONNX, prefixed, tensor } from '../formats/build-onnx.test.js';
@@ -25,7 +26,7 @@ after(() => rmSync(folder, { recursive: true }));
 async function patchBytes(source: Uint8Array, target: Uint8Array, profile: Profile, neural = true): Promise<number> {
   const [patchFile, output] = [join(folder, 'patch'), join(folder, 'output')];
   const { patchSize } = await createPatch(source, target, patchFile, { profile, neural });
-  await applyPatch(source, patchFile, output);
+  applyPatch(source, patchFile, output);
   assert.ok(readFileSync(output).equals(target), 'the target, byte for byte');
   return patchSize;
 }

@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { applyPatch, createPatch } from '../../targets/node/index.js';
+import { applyPatch, createPatch } from '../../hil-tests/support/in-thread.js';
 import { graph, model, node, TYPE as ONNX, prefixed, tensor } from '../formats/build-onnx.test.js';
 import { buildTflite, TYPE } from '../formats/build-tflite.test.js';
 import { bytesOf, tuned, weights } from './build-weights.test.js';
@@ -60,7 +60,7 @@ for (const [name, build, best] of [
       const [source, target] = [build(OLD), build(NOW)];
       const [patchFile, output] = [join(folder, 'patch'), join(folder, 'output')];
       const { patchSize } = await createPatch(source, target, patchFile, { profile, neural: true });
-      await applyPatch(source, patchFile, output);
+      applyPatch(source, patchFile, output);
       assert.ok(readFileSync(output).equals(target), 'the target, byte for byte');
       assert.ok(patchSize < 0.8 * best, `${patchSize} of ${target.length}, bsdiff ${best}`);
     });

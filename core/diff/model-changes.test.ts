@@ -8,7 +8,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { applyPatch, createPatch, type PatchStats, type Profile } from '../../targets/node/index.js';
+import { applyPatch, createPatch } from '../../hil-tests/support/in-thread.js';
+import type { PatchStats, Profile } from '../../targets/node/index.js';
 import { CAST_BF16, CAST_F16, CAST_Q4_0, CAST_Q5_1, CAST_Q8_0 } from '../codec/cast.js';
 import { buildGguf, TYPE as GGUF } from '../formats/build-gguf.test.js';
 import { buildTflite, type SmallTensor, TYPE } from '../formats/build-tflite.test.js';
@@ -23,7 +24,7 @@ after(() => rmSync(folder, { recursive: true }));
 async function patch(source: Uint8Array, target: Uint8Array, profile: Profile = 'gateway'): Promise<PatchStats> {
   const [patchFile, output] = [join(folder, 'patch'), join(folder, 'output')];
   const stats = await createPatch(source, target, patchFile, { profile });
-  await applyPatch(source, patchFile, output);
+  applyPatch(source, patchFile, output);
   assert.ok(readFileSync(output).equals(target), 'the target, byte for byte');
   return stats;
 }

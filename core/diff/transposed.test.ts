@@ -8,7 +8,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { applyPatch, type CreateOptions, createPatch } from '../../targets/node/index.js';
+import { applyPatch, createPatch } from '../../hil-tests/support/in-thread.js';
+import type { CreateOptions } from '../../targets/node/index.js';
 import { CAST_F16 } from '../codec/cast.js';
 import { graph, model, TYPE as ONNX, prefixed, tensor } from '../formats/build-onnx.test.js';
 import { bytesOf, converted, tuned, weights } from './build-weights.test.js';
@@ -33,7 +34,7 @@ const KINDS: readonly (readonly [string, number, (values: Float32Array) => Uint8
 async function patchBytes(source: Uint8Array, target: Uint8Array, options: CreateOptions = {}): Promise<number> {
   const [patchFile, output] = [join(folder, 'patch'), join(folder, 'output')];
   const { patchSize } = await createPatch(source, target, patchFile, { neural: true, ...options });
-  await applyPatch(source, patchFile, output);
+  applyPatch(source, patchFile, output);
   assert.ok(readFileSync(output).equals(target), 'the target, byte for byte');
   return patchSize;
 }

@@ -8,7 +8,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { applyPatch, createPatch, type Profile } from '../../targets/node/index.js';
+import { applyPatch, createPatch } from '../../hil-tests/support/in-thread.js';
+import type { Profile } from '../../targets/node/index.js';
 import { graph, model, node, TYPE as ONNX, prefixed, tensor, varint } from '../formats/build-onnx.test.js';
 import { buildTflite, TYPE } from '../formats/build-tflite.test.js';
 import { bytesOf, tuned, weights } from './build-weights.test.js';
@@ -20,7 +21,7 @@ after(() => rmSync(folder, { recursive: true }));
 async function patchBytes(source: Uint8Array, target: Uint8Array, profile: Profile, neural = true): Promise<number> {
   const [patchFile, output] = [join(folder, 'patch'), join(folder, 'output')];
   const { patchSize } = await createPatch(source, target, patchFile, { profile, neural });
-  await applyPatch(source, patchFile, output);
+  applyPatch(source, patchFile, output);
   assert.ok(readFileSync(output).equals(target), 'the target, byte for byte');
   return patchSize;
 }
