@@ -169,11 +169,11 @@ function defineSessionAttacks(): void {
   });
 
   for (const [what, frames] of [
-    ['reordered', [...FRAMES.slice(0, 20), FRAMES[21]!, FRAMES[20]!, ...FRAMES.slice(22)]],
-    ['duplicated', [...FRAMES.slice(0, 20), FRAMES[19]!, ...FRAMES.slice(20)]],
-    ['dropped', [...FRAMES.slice(0, 20), ...FRAMES.slice(21)]],
+    ['a frame reordered', [...FRAMES.slice(0, 20), FRAMES[21]!, FRAMES[20]!, ...FRAMES.slice(22)]],
+    ['a frame duplicated', [...FRAMES.slice(0, 20), FRAMES[19]!, ...FRAMES.slice(20)]],
+    ['a frame dropped', [...FRAMES.slice(0, 20), ...FRAMES.slice(21)]],
   ] as const) {
-    test(`a frame ${what}`, () => {
+    test(what, () => {
       refusesMidway({ patch: concat(PATCH.subarray(0, preambleBytes), ...frames) }, 'bad-frame');
     });
   }

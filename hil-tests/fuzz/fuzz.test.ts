@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../targets/sim/prng.js';
+import { FIXTURES } from './fixtures.js';
 import { fuzz } from './fuzz.js';
 import { mutated } from './mutate.js';
 import { type FuzzTarget, Hang } from './target.js';
 import { TARGETS } from './targets.js';
 
-const MUTATIONS = 4000;
+const MUTATIONS = 3000;
 const SEED = 1;
 
 for (const create of TARGETS) {
@@ -23,6 +24,13 @@ for (const create of TARGETS) {
 
   test(`${target.name} takes its own seeds`, () => {
     for (const seed of target.seeds()) assert.equal(target.run(seed, 100_000), 'taken');
+  });
+}
+
+for (const { target, name, hex, outcome } of FIXTURES) {
+  test(`${target}: ${name}, is ${outcome}`, () => {
+    const found = TARGETS.map((create) => create()).find((one) => one.name === target);
+    assert.equal(found?.run(new Uint8Array(Buffer.from(hex, 'hex')), 100_000), outcome);
   });
 }
 
