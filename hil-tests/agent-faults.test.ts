@@ -12,7 +12,7 @@ const CLI = join(repoRoot, 'dist/cli.js');
 const FAILING_FS = join(repoRoot, 'hil-tests/support/failing-fs.cjs');
 const OLDER = noise(300_000, 4);
 const OLD = noise(400_000, 1);
-const NEW = new Uint8Array([...noise(350_000, 2), ...OLD.subarray(300_000)]);
+const NEW = new Uint8Array(Buffer.concat([noise(350_000, 2), OLD.subarray(300_000)]));
 /** Tests of what is retried must not wait long, nor give up. */
 const PATIENT = { retry: { minDelayMs: 20, maxDelayMs: 100, maxAttempts: 1000, stallTimeoutMs: 2000 } };
 const BY_SEGMENTS: PublishExtra = { patch: { profile: 'mcu', privateKey: TRUSTED.privateKey, versionCounter: 2 } };

@@ -10,7 +10,7 @@ import { AgentRig, playAgentRole } from './support/agent-rig.js';
 import { noise, sha256Hex } from './support/make-patch.js';
 
 const OLD = noise(100_000, 1);
-const NEW = new Uint8Array([...OLD.subarray(0, 60_000), ...noise(50_000, 2)]);
+const NEW = new Uint8Array(Buffer.concat([OLD.subarray(0, 60_000), noise(50_000, 2)]));
 const QUICK = { intervalMs: 20, timeoutMs: 5000 };
 
 if (!playAgentRole()) {

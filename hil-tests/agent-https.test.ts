@@ -18,7 +18,7 @@ import { repoRoot } from './support/paths.js';
 import { TEST_CERTIFICATE, TEST_CERTIFICATE_KEY } from './support/test-certificate.js';
 
 const OLD = noise(200_000, 1);
-const NEW = new Uint8Array([...OLD.subarray(0, 100_000), ...noise(90_000, 2)]);
+const NEW = new Uint8Array(Buffer.concat([OLD.subarray(0, 100_000), noise(90_000, 2)]));
 const keys = testKeypair(1);
 const folder = mkdtempSync(join(tmpdir(), 'mallorn-https-'));
 const at = (...names: string[]): string => join(folder, ...names);

@@ -17,7 +17,7 @@ const OLD = noise(300_000, 1);
 const NEW = noise(300_000, 2);
 const PATCH = makePatch(OLD, NEW, { privateKey: KEYS.privateKey, profile: 'mcu' });
 /** Copies the end of the old model, last. */
-const LATE_COPY = new Uint8Array([...noise(200_000, 3), ...OLD.subarray(200_000)]);
+const LATE_COPY = new Uint8Array(Buffer.concat([noise(200_000, 3), OLD.subarray(200_000)]));
 const RULES = {
   trustedKeys: [KEYS.publicKey],
   family: null,

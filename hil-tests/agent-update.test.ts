@@ -11,8 +11,8 @@ import { makePatch, noise, sha256Hex } from './support/make-patch.js';
 
 const OLD = noise(900_000, 1);
 /** Half of it copied from elsewhere in the old model, half of it new. */
-const NEW = new Uint8Array([...OLD.subarray(200_000, 600_000), ...noise(450_000, 2), ...OLD.subarray(0, 50_000)]);
-const NEXT = new Uint8Array([...NEW.subarray(0, 500_000), ...noise(100_000, 3)]);
+const NEW = new Uint8Array(Buffer.concat([OLD.subarray(200_000, 600_000), noise(450_000, 2), OLD.subarray(0, 50_000)]));
+const NEXT = new Uint8Array(Buffer.concat([NEW.subarray(0, 500_000), noise(100_000, 3)]));
 
 if (!playAgentRole()) {
   describe('agent', { timeout: 400_000 }, () => {

@@ -157,10 +157,12 @@ export function sha256Hex(bytes: Uint8Array): string {
 /** Seeded bytes that no compressor makes smaller. */
 export function noise(length: number, seed: number): Uint8Array {
   let state = seed >>> 0 || 1;
-  return Uint8Array.from({ length }, () => {
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    return state & 0xff;
-  });
+    bytes[i] = state & 0xff;
+  }
+  return bytes;
 }
