@@ -14,6 +14,7 @@ import { nodeBundle, packageVersion, root } from './esbuild-options.js';
 
 const FOLDERS = ['core', 'targets', 'agent', 'hil-tests', 'scripts'];
 const WORKER = 'targets/node/worker.main.ts';
+const APPLY_THREAD = 'hil-tests/support/apply-thread.main.ts';
 const REPORTER = 'scripts/skip-counter.ts';
 /** Tests start processes and threads of their own; more at a time only makes timings in them worse. */
 const CONCURRENCY = 2;
@@ -58,7 +59,7 @@ function findTests(folder: string): string[] {
 }
 
 async function bundleTests(): Promise<void> {
-  const extras = [REPORTER, WORKER].filter((path) => existsSync(join(root, path)));
+  const extras = [REPORTER, WORKER, APPLY_THREAD].filter((path) => existsSync(join(root, path)));
   await build({
     ...nodeBundle,
     entryPoints: [...tests, ...extras],
@@ -72,6 +73,7 @@ async function bundleTests(): Promise<void> {
       'import.meta.url': 'mallornSourceUrl',
       MALLORN_VERSION: JSON.stringify(packageVersion()),
       MALLORN_WORKER: JSON.stringify(pathToFileURL(bundled(WORKER)).href),
+      MALLORN_APPLY_THREAD: JSON.stringify(pathToFileURL(bundled(APPLY_THREAD)).href),
     },
   });
 }

@@ -1,7 +1,7 @@
 /**
  * A device, its broker and its patch server on loopback, with the production agent: in this process (its worker thread
- * included) or as a child process that can be killed. The test file that uses it is itself the worker's and the child's
- * entry; it has to call `playAgentRole` first.
+ * included) or as a child process that can be killed. The test file that uses it is itself the child's entry (and
+ * the worker's where it is bundled alone); it has to call `playAgentRole` first.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -233,13 +233,11 @@ export interface PublishExtra {
   readonly patch?: PatchOptions;
 }
 
-/** Node 20 hands tsx's hooks on to child processes and not to worker threads, so a worker of a .ts file installs its own. */
+/** Named by scripts/test.ts; in other bundles the file itself is the thread's entry. */
+declare const MALLORN_APPLY_THREAD: string | undefined;
+
 function workerEntry(): URL {
-  const entry = pathToFileURL(TEST_FILE);
-  if (!entry.pathname.endsWith('.ts')) return entry;
-  const tsx = import.meta.resolve('tsx/esm/api');
-  const script = `import { register } from '${tsx}'; register(); await import('${entry.href}');`;
-  return new URL(`data:text/javascript,${encodeURIComponent(script)}`);
+  return typeof MALLORN_APPLY_THREAD === 'string' ? new URL(MALLORN_APPLY_THREAD) : pathToFileURL(TEST_FILE);
 }
 
 /** A child of a test runs the same loader, but not as a test. */
