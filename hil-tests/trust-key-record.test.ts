@@ -64,6 +64,7 @@ before(async () => {
   await ok('init', '-o', 'v1.trust', '--root', 'alice.pub', 'bob.pub', '--threshold', '2');
   await ok('add', 'v1.trust', '--key', 'release.pub', '--role', 'patch', 'image');
   await ok('add', 'v1.trust', '--key', 'ci.pub', '--role', 'patch');
+  await ok('add', 'v1.trust', '--key', 'factory.pub', '--role', 'image');
   await signed('v1.trust');
   await ok('revoke', 'v1.trust', '--key', 'release.pub', '-o', 'v2.trust');
   await ok('add', 'v2.trust', '--key', 'successor.pub', '--role', 'patch', 'image');
@@ -79,8 +80,8 @@ describe('a microcontroller that follows a trust file', () => {
     const image = makeImage({ keys: [keyOf('factory').publicKey], model: OLD, flashBytes: FLASH_BYTES });
     const device = await QuickJsDevice.powerUp(image, HEAP_LIMIT_BYTES, FACTS);
     assert.equal(await device.client.rotateKeys(recordOf('v1.mlkr')), 1);
-    assert.equal(await outcome(device, 'factory'), 'UNKNOWN_SIGNER');
-    assert.equal(await outcome(device, 'ci'), 'UNKNOWN_SIGNER', 'patches alone are what it may sign');
+    assert.equal(await outcome(device, 'factory'), 'UNKNOWN_SIGNER', 'whole models alone are what it may sign');
+    assert.equal(await outcome(device, 'ci'), 'UNKNOWN_SIGNER', 'patches alone');
     assert.equal(await outcome(device, 'release'), 'staged');
 
     assert.equal(await device.client.rotateKeys(recordOf('v2.mlkr')), 2);
