@@ -2,8 +2,7 @@
 
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { askAgent } from '../operations/control-client.js';
-import { CONTROL_SOCKET, type ControlCommand } from '../operations/control-messages.js';
+import type { ControlCommand } from '../operations/control-messages.js';
 import type { AgentStatus, UnitStatus } from '../operations/operated.js';
 import type { HistoryEntry } from '../operations/update-history.js';
 import { bytesText, table } from './output.js';
@@ -38,6 +37,8 @@ export function addAgentControl(agent: Command, open: (command: Command) => Sess
 }
 
 async function ask({ platform }: Session, command: ControlCommand, { config, model }: Flags): Promise<unknown> {
+  // On demand, like the agent: other commands start without.
+  const { askAgent, CONTROL_SOCKET } = await import('../operations/control-client.js');
   const { loadConfig } = await platform.loadAgent();
   const { stateFolder } = await loadConfig(config);
   return askAgent(join(stateFolder, CONTROL_SOCKET), { command, ...(model === undefined ? {} : { model }) });

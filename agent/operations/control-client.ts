@@ -9,6 +9,8 @@ import {
   socketPathProblem,
 } from './control-messages.js';
 
+export { CONTROL_SOCKET } from './control-messages.js';
+
 /** The agent has heard and said no. */
 export class ControlRefusal extends Error {
   override readonly name = 'ControlRefusal';

@@ -33,6 +33,7 @@ const SILENT: ServiceManager = {
 };
 
 class Systemd implements ServiceManager {
+  private readonly env: NodeJS.ProcessEnv;
   private readonly log: Log;
   private readonly watchdog: NodeJS.Timeout | null;
   /** One message at a time, in order. */
@@ -41,6 +42,7 @@ class Systemd implements ServiceManager {
   private failed = false;
 
   constructor(env: NodeJS.ProcessEnv, log: Log) {
+    this.env = env;
     this.log = log;
     const intervalMs = watchdogIntervalMs(env);
     // A main thread that hangs does not get here, and systemd starts the agent again.
@@ -83,7 +85,7 @@ class Systemd implements ServiceManager {
 
   private tell(assignments: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
-      execFile('systemd-notify', assignments, { timeout: TOOL_TIMEOUT_MS }, (error) => {
+      execFile('systemd-notify', assignments, { timeout: TOOL_TIMEOUT_MS, env: this.env }, (error) => {
         // Once: an agent that cannot tell how it is works no worse.
         if (error !== null && !this.failed) this.log('warn', 'cannot notify systemd', { error: error.message });
         this.failed = error !== null;

@@ -189,6 +189,8 @@ function endingOf(
       return isWished ? { outcome: was ?? 'refused', failure: state.refusal.failure } : turned;
     case 'failed':
       return { outcome: 'failed', failure: state.failure };
+    case 'held':
+    case 'staged':
     case 'applying':
       return isWished ? null : turned;
     default:
