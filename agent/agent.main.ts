@@ -3,6 +3,7 @@
  * before anything else.
  */
 import { join } from 'node:path';
+import type { FolderLock } from '../targets/node/folder-lock.js';
 import type { SlotDirectory } from '../targets/node/slot-directory.js';
 import { birthDocument } from './compose/birth.js';
 import { countBoot } from './compose/boot-count.js';
@@ -10,6 +11,8 @@ import { openTrust, readTlsFiles, type TlsFiles } from './compose/configured-fil
 import { openJobs } from './compose/jobs.js';
 import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
+import { Operations } from './compose/operations.js';
+import { lockStateFolder } from './compose/state-folder.js';
 import type { AgentConfig, ModelConfig } from './config.js';
 import { parseConsent } from './consent.js';
 import { JsonFile } from './json-file.js';
@@ -17,12 +20,13 @@ import type { Log } from './log.js';
 import { modelConfigs } from './model-configs.js';
 import { MqttLink } from './mqtt-link.js';
 import { TokenBucket } from './pace.js';
+import type { Reported } from './reported.js';
 import { deviceTopics, modelTopics } from './topics.js';
 import type { KeySource } from './trust-store.js';
 import type { Unit } from './unit.js';
 
 export { serveApplyWorker } from './compose/apply-role.js';
-export { loadConfig } from './compose/configured-files.js';
+export { checkFiles, loadConfig } from './compose/configured-files.js';
 
 export interface StartOptions {
   readonly config: AgentConfig;
@@ -33,6 +37,10 @@ export interface StartOptions {
   readonly log: Log;
   /** By name of the model: path of one for a device that has none yet, see openModelSlots. */
   readonly factoryModels?: ReadonlyMap<string, string>;
+  /** This process ran an agent before and only its configuration changed: no start that a model on trial has to answer for. */
+  readonly again?: boolean;
+  /** Told of every report of every unit. */
+  readonly onReported?: (reported: Reported) => void;
   /** See LinkOptions; tests set them. */
   readonly desiredGraceMs?: number;
   readonly progressIntervalMs?: number;
@@ -50,9 +58,10 @@ export interface RunningAgent {
 
 /** @throws ConfigError for keys and certificates that cannot be used, IoError when slots cannot be owned or are damaged. */
 export async function startAgent(options: StartOptions): Promise<RunningAgent> {
-  const { config, factoryModels, log } = options;
+  const { config, factoryModels, again = false, log } = options;
   const trust = await openTrust(config, log);
   const tls = await readTlsFiles(config);
+  const lock = await lockStateFolder(config.stateFolder, log);
   const opened: OpenModel[] = [];
   try {
     for (const own of modelConfigs(config)) {
@@ -60,14 +69,16 @@ export async function startAgent(options: StartOptions): Promise<RunningAgent> {
       const slots = openModelSlots({
         folder,
         factoryModel: factoryModels?.get(name),
+        countsBoot: !again,
         keepPrevious: config.keepPrevious,
         log: logOf(options, name),
       });
       opened.push({ config: own, slots });
     }
-    return await compose(options, trust, tls, opened);
+    return await compose(options, trust, tls, opened, lock);
   } catch (error) {
     for (const { slots } of opened) slots.close();
+    lock?.release();
     throw error;
   }
 }
@@ -82,6 +93,7 @@ async function compose(
   trust: KeySource,
   tls: TlsFiles,
   opened: readonly OpenModel[],
+  lock: FolderLock | null,
 ): Promise<RunningAgent> {
   const { config, agentVersion, workerEntry, log, desiredGraceMs, progressIntervalMs, now, tickMs } = options;
   const { device, topicPrefix, stateFolder, protocol } = config;
@@ -90,6 +102,7 @@ async function compose(
   let link: MqttLink | null = null;
   const units: Unit[] = [];
   const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
+  const operations = await Operations.load({ config, agentVersion, log, units: () => units, link: () => link });
   const jobs = await openJobs({ config, bootCount, units: () => units, link: () => link, log });
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
@@ -97,6 +110,8 @@ async function compose(
       config: own,
       slots,
       statePath: join(stateFolder, isOnly ? 'state.json' : `state-${name}.json`),
+      noticePath: join(stateFolder, isOnly ? 'notified.json' : `notified-${name}.json`),
+      onBytes: (count) => operations.downloaded(name, count),
       topics: isOnly ? deviceTopics(topicPrefix, device) : modelTopics(topicPrefix, device, name),
       hearsDesired: jobs === null,
       pace,
@@ -104,9 +119,13 @@ async function compose(
       ...(tickMs === undefined ? {} : { tickMs }),
       trust,
       workerEntry,
-      onState: (state) => jobs?.client.observe(state),
+      onState: (state) => {
+        operations.observe(name, state);
+        jobs?.client.observe(state);
+      },
       publish: (reported) => {
         link?.publishReported(unit, reported);
+        options.onReported?.(reported);
         jobs?.router.tellProgress(jobs.client, name, reported);
       },
       log: logOf(options, name),
@@ -132,17 +151,22 @@ async function compose(
     ...(jobs === null ? {} : { jobs: jobs.channel }),
     announces: protocol !== 'aws-iot-jobs',
     onConsent: asksAnybody(config) ? (payload) => consent(payload, units, log) : null,
+    ...operations.linkParts,
     log,
   });
   link = startedLink;
   for (const unit of units) startedLink.publishReported(unit, unit.runtime.reported());
+  await operations.open(lock !== null);
   let stopping: Promise<void> | null = null;
   const stop = async (): Promise<void> => {
     // One that has to wait for its thread must not keep the others from parking.
     await Promise.all(units.map((unit) => unit.stop()));
     await jobs?.client.stop();
     await startedLink.close();
+    // Its files are written until nobody says anything any more.
+    await operations.close();
     await trust.settled();
+    lock?.release();
   };
   return {
     units,

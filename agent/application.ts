@@ -6,6 +6,7 @@ import { type Failure, permanent, retryable } from './failure.js';
 import { checkHealth, type HealthRules } from './health-check.js';
 import type { Log } from './log.js';
 import type { Installed } from './machine-types.js';
+import type { ModelNotice } from './model-notice.js';
 import { runCommand } from './run-command.js';
 
 /** What a hook is told in its environment. */
@@ -46,10 +47,12 @@ export const SILENT_APPLICATION: Application = {
 export class LocalApplication implements Application {
   private readonly rules: ApplicationRules;
   private readonly log: Log;
+  private readonly notice: Pick<ModelNotice, 'tell'> | null;
 
-  constructor(rules: ApplicationRules, log: Log) {
+  constructor(rules: ApplicationRules, log: Log, notice: Pick<ModelNotice, 'tell'> | null = null) {
     this.rules = rules;
     this.log = log;
+    this.notice = notice;
   }
 
   async prepare(model: ModelInHand, signal: AbortSignal): Promise<Failure | null> {
@@ -58,6 +61,8 @@ export class LocalApplication implements Application {
   }
 
   async judge(model: ModelInHand, signal: AbortSignal): Promise<Failure | null> {
+    // It cannot be well with a model that it does not know of.
+    await this.notice?.tell(model.installed);
     const problem = await this.hook('postActivate', model, signal);
     if (problem !== null) return permanent('unhealthy', `the postActivate hook failed: ${problem}`);
     const { health, currentPath } = this.rules;

@@ -8,7 +8,9 @@ import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
 import { MAX_MODELS } from './limits.js';
+import { LOG_LEVELS } from './log.js';
 import { modelProblems } from './model-configs.js';
+import { redactText } from './redact.js';
 import { parseTimeWindow } from './time-windows.js';
 import { DEFAULT_TOPIC_PREFIX, isTopicLevel, MAX_PREFIX_LENGTH } from './topics.js';
 import type { TrustedKeys } from './trust-store.js';
@@ -138,6 +140,15 @@ const hooksSchema = z.strictObject({
   timeoutMs: durationMs.default(60 * SECOND_MS),
 });
 
+/** How the application learns that another model is active; docs/operations.md. */
+const notifySchema = z.strictObject({
+  /** JSON, replaced atomically: model, sha256, version and path of the active model. For whoever watches files. */
+  file: path.optional(),
+  /** Sent to the process whose id stands in `pidFile`; it must be one of the agent's own user. */
+  signal: z.enum(['SIGHUP', 'SIGUSR1', 'SIGUSR2']).optional(),
+  pidFile: path.optional(),
+});
+
 const family = z.string().min(1).max(32);
 const deviceClass = z.string().min(1).max(32);
 
@@ -149,6 +160,7 @@ const modelSchema = z.strictObject({
   deviceClass: deviceClass.optional(),
   health: healthSchema.optional(),
   hooks: hooksSchema.optional(),
+  notify: notifySchema.optional(),
 });
 
 export const configSchema = z.strictObject({
@@ -212,6 +224,20 @@ export const configSchema = z.strictObject({
   /** Without it a new model is good as soon as it is switched to. */
   health: healthSchema.optional(),
   hooks: hooksSchema.prefault({}),
+  /** Of several models each needs its own: what they share here would be the same file. */
+  notify: notifySchema.optional(),
+  log: z
+    .strictObject({
+      /** The least that is written. */
+      level: z.enum(LOG_LEVELS).default('info'),
+      /** false where whoever takes the lines puts a time to each, as journald does. */
+      timestamps: z.boolean().default(true),
+    })
+    .prefault({}),
+  /** Prometheus' text at http://127.0.0.1:PORT/metrics, for this machine alone. */
+  metrics: z.strictObject({ port: z.number().int().min(1).max(65535) }).optional(),
+  /** Home Assistant finds this device: a discovery document for each model under its prefix, and its install button is heard. */
+  homeAssistant: z.strictObject({ prefix: topicPrefix.default('homeassistant') }).optional(),
 });
 
 export type AgentConfig = z.infer<typeof configSchema>;
@@ -258,13 +284,18 @@ function describe(issue: z.core.$ZodIssue, document: unknown): string[] {
   const where = at.join('.') || '(document)';
   const got = valueAt(document, issue.path);
   // A value under a name like this is a secret, and messages end up in logs.
-  const shown = /password/i.test(where) ? typeof got : (JSON.stringify(got) ?? 'nothing');
+  const shown = /password/i.test(where) ? typeof got : withoutUser(JSON.stringify(got) ?? 'nothing');
   return [
     `${where}: ${issue.message.replace(/^Invalid input: /, '')}, got ${shown.slice(0, 120)}`.replace(
       /, received [^,]+,/,
       ',',
     ),
   ];
+}
+
+/** A URL that is none cannot be taken apart, and may hold a password nevertheless. */
+function withoutUser(text: string): string {
+  return redactText(text.includes('@') && text.includes('/') ? text.replace(/[^"/]*@/g, '***@') : text);
 }
 
 function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
@@ -306,6 +337,7 @@ function withAbsolutePaths(config: AgentConfig, folder: string): AgentConfig {
     ...(config.models === undefined ? {} : { models: config.models.map((model) => absoluteModel(model, absolute)) }),
     stateFolder: absolute(config.stateFolder),
     ...absoluteHealth(config.health, absolute),
+    ...absoluteNotify(config.notify, absolute),
     ...(config.trustedKeys === undefined ? {} : { trustedKeys: config.trustedKeys.map(absolute) }),
     ...(config.trust === undefined ? {} : { trust: { ...config.trust, root: absolute(config.trust.root) } }),
   };
@@ -315,11 +347,31 @@ type Health = NonNullable<AgentConfig['health']>;
 type ModelEntry = NonNullable<AgentConfig['models']>[number];
 
 function absoluteModel(model: ModelEntry, absolute: (file: string) => string): ModelEntry {
-  return { ...model, slots: absolute(model.slots), ...absoluteHealth(model.health, absolute) };
+  const { health, notify } = model;
+  return {
+    ...model,
+    slots: absolute(model.slots),
+    ...absoluteHealth(health, absolute),
+    ...absoluteNotify(notify, absolute),
+  };
 }
 
 function absoluteHealth(health: Health | undefined, absolute: (file: string) => string): { health?: Health } {
   return health?.file === undefined ? {} : { health: { ...health, file: absolute(health.file) } };
+}
+
+type Notify = NonNullable<AgentConfig['notify']>;
+
+function absoluteNotify(notify: Notify | undefined, absolute: (file: string) => string): { notify?: Notify } {
+  if (notify === undefined) return {};
+  const { file, pidFile } = notify;
+  return {
+    notify: {
+      ...notify,
+      ...(file === undefined ? {} : { file: absolute(file) }),
+      ...(pidFile === undefined ? {} : { pidFile: absolute(pidFile) }),
+    },
+  };
 }
 
 /** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */

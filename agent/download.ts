@@ -36,6 +36,8 @@ export interface DownloadLimits {
   readonly stallTimeoutMs: number;
   /** Absent: as fast as it comes. */
   readonly pace?: Pace | undefined;
+  /** Told of every piece of a body that came in. */
+  readonly onBytes?: ((count: number) => void) | undefined;
 }
 
 export type DownloadResult =
@@ -147,6 +149,7 @@ class Download {
     for (;;) {
       const { done, value } = await stall.watch(body.reader.read());
       if (done) break;
+      this.options.limits.onBytes?.(value.length);
       await this.options.limits.pace?.take(value.length, this.options.signal);
       if (at + value.length > body.end)
         return broken('too-long', `expected the body to end at byte ${body.end}, got more`);

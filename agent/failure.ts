@@ -3,6 +3,7 @@
  * failure decides one thing: is it worth trying the same document again?
  */
 import { type ErrorCode, IoError, MallornError } from '../core/errors.js';
+import { redactText } from './redact.js';
 
 export type Failure =
   | {
@@ -16,14 +17,16 @@ export type Failure =
     }
   | { readonly kind: 'permanent'; readonly reason: string; readonly message: string };
 
-export function retryable(reason: string, message: string, retryAfterMs?: number): Failure {
+/** Failures are reported to the broker and kept: addresses in their messages lose what may be secret here, once for all. */
+export function retryable(reason: string, text: string, retryAfterMs?: number): Failure {
+  const message = redactText(text);
   return retryAfterMs === undefined
     ? { kind: 'retryable', reason, message }
     : { kind: 'retryable', reason, message, retryAfterMs };
 }
 
-export function permanent(reason: string, message: string): Failure {
-  return { kind: 'permanent', reason, message };
+export function permanent(reason: string, text: string): Failure {
+  return { kind: 'permanent', reason, message: redactText(text) };
 }
 
 /**

@@ -16,9 +16,12 @@ export interface StateFile {
 
 export class JsonFile implements StateFile {
   private readonly path: string;
+  private readonly mode: number;
 
-  constructor(path: string) {
+  /** `mode` is for other programs that read it too. */
+  constructor(path: string, mode = 0o600) {
     this.path = path;
+    this.mode = mode;
   }
 
   /** @throws IoError when the file exists and the medium fails; a damaged file counts as absent. */
@@ -52,7 +55,7 @@ export class JsonFile implements StateFile {
     await makeFolder(folder);
     // One writer per file: the runtime saves one state after another.
     const temporary = `${this.path}.new`;
-    const file = await open(temporary, 'w', 0o600);
+    const file = await open(temporary, 'w', this.mode);
     try {
       await file.writeFile(JSON.stringify(value));
       await file.sync();

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import type { AgentConfig, ModelConfig } from './config.js';
 
-type Application = Pick<AgentConfig, 'health' | 'hooks'>;
+type Application = Pick<AgentConfig, 'health' | 'hooks' | 'notify'>;
 
 /** One configuration for each model. An entry's own keys replace the agent's. */
 export function modelConfigs(config: AgentConfig): ModelConfig[] {
@@ -21,16 +21,19 @@ export function modelProblems(config: AgentConfig): string[] {
     applicationProblems(`models.${index}.`, {
       health: entry.health ?? config.health,
       hooks: entry.hooks ?? config.hooks,
+      notify: entry.notify,
     }),
   );
+  const shared = models !== undefined && config.notify?.file !== undefined;
   return [
+    ...(shared ? ['notify.file: each of several models needs its own'] : []),
     ...(model === undefined ? own : applicationProblems('', config)),
     ...repeats(models ?? [], 'name', ({ name }) => name),
     ...repeats(models ?? [], 'slots', ({ slots }) => resolve(slots)),
   ];
 }
 
-function applicationProblems(where: string, { health, hooks }: Application): string[] {
+function applicationProblems(where: string, { health, hooks, notify }: Application): string[] {
   const problems: string[] = [];
   const questions = [health?.command, health?.url, health?.file].filter((question) => question !== undefined);
   if (health !== undefined && questions.length !== 1) {
@@ -38,6 +41,12 @@ function applicationProblems(where: string, { health, hooks }: Application): str
   }
   if (hooks.postActivate !== undefined && health === undefined) {
     problems.push(`${where}hooks.postActivate: there is no trial without health`);
+  }
+  if ((notify?.signal === undefined) !== (notify?.pidFile === undefined)) {
+    problems.push(`${where}notify: signal and pidFile go together, got only one of them`);
+  }
+  if (notify !== undefined && notify.file === undefined && notify.signal === undefined) {
+    problems.push(`${where}notify: expected file, or signal and pidFile, got none`);
   }
   return problems;
 }

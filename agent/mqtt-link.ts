@@ -27,6 +27,12 @@ export interface LinkOptions extends BrokerAccess, ChannelTiming {
   readonly announces: boolean;
   /** Null: there is nothing to consent to, and `cmd/consent` is not listened to. */
   readonly onConsent: ((payload: Uint8Array) => void) | null;
+  /** Other retained documents, told after each connect where this link announces anything; null takes one back. */
+  readonly announcements?: ReadonlyMap<string, unknown>;
+  /** They have all been taken by the broker. */
+  readonly onAnnounced?: () => void;
+  /** Other topics that are listened to then. What is retained there is no command of now. */
+  readonly commands?: ReadonlyMap<string, (payload: Uint8Array) => void>;
   readonly log: Log;
   readonly random?: () => number;
 }
@@ -65,13 +71,18 @@ export class MqttLink {
     this.session = options.bootCount * SESSIONS_PER_BOOT;
     this.client = connect(options.url, this.clientOptions());
     this.client.on('connect', () => void this.greet());
-    this.client.on('message', (topic, payload) => this.receive(topic, payload));
+    this.client.on('message', (topic, payload, { retain }) => this.receive(topic, payload, retain));
     this.client.on('close', () => this.lose());
     this.client.on('error', (error) => options.log('warn', 'mqtt', { error: error.message }));
   }
 
   get connected(): boolean {
     return this.client.connected && this.greeted;
+  }
+
+  /** Connections that were lost or not made since the agent started. */
+  get reconnects(): number {
+    return this.session - this.options.bootCount * SESSIONS_PER_BOOT;
   }
 
   /** Keeps a unit's latest and says it now or after the next connect; older ones are never queued. */
@@ -159,6 +170,7 @@ export class MqttLink {
         for (const { unit, reported } of this.channels) {
           if (reported !== null) await this.publish(unit.topics.reported, reported);
         }
+        await this.announce();
         await this.publish(topics.state, this.stateDocument('ready'));
       }
       if (session === this.session) jobs?.connected();
@@ -168,32 +180,43 @@ export class MqttLink {
     }
   }
 
+  private async announce(): Promise<void> {
+    const { announcements = new Map(), onAnnounced } = this.options;
+    let isSaid = true;
+    for (const [topic, document] of announcements) isSaid = (await this.publish(topic, document)) && isSaid;
+    if (isSaid) onAnnounced?.();
+  }
+
   private filters(): string[] {
-    const { topics, units, announces, onConsent, jobs } = this.options;
+    const { topics, units, announces, onConsent, commands, jobs } = this.options;
     return [
       ...units.filter(({ onDesired }) => onDesired !== null).map(({ topics }) => topics.desired),
-      ...(announces ? [topics.rebirth] : []),
+      ...(announces ? [topics.rebirth, ...(commands?.keys() ?? [])] : []),
       ...(announces && onConsent !== null ? [topics.consent] : []),
       ...(jobs?.filters ?? []),
     ];
   }
 
-  private publishBirth(): Promise<void> {
-    return this.publish(this.options.topics.birth, { session: this.session, ...this.options.birth() });
+  private async publishBirth(): Promise<void> {
+    await this.publish(this.options.topics.birth, { session: this.session, ...this.options.birth() });
   }
 
-  private async publish(topic: string, document: unknown): Promise<void> {
+  /** Whether the broker has taken it. */
+  private async publish(topic: string, document: unknown): Promise<boolean> {
     try {
-      await this.client.publishAsync(topic, JSON.stringify(document), { qos: 1, retain: true });
+      const payload = document === null ? '' : JSON.stringify(document);
+      await this.client.publishAsync(topic, payload, { qos: 1, retain: true });
+      return true;
     } catch (error) {
       // Said again after the next connect.
       const message = error instanceof Error ? error.message : String(error);
       this.options.log('warn', 'mqtt publish failed', { topic, error: message });
+      return false;
     }
   }
 
-  private receive(topic: string, payload: Uint8Array): void {
-    const { topics, jobs, onConsent } = this.options;
+  private receive(topic: string, payload: Uint8Array, retained: boolean): void {
+    const { topics, jobs, onConsent, commands } = this.options;
     const channel = this.channels.find(({ unit }) => unit.topics.desired === topic && unit.onDesired !== null);
     if (channel !== undefined) {
       channel.receive(payload);
@@ -206,6 +229,8 @@ export class MqttLink {
     } else if (topic === topics.consent) {
       // An empty one is how a retained message is taken back.
       if (payload.length > 0) onConsent?.(payload);
+    } else if (commands?.has(topic)) {
+      if (!retained) commands.get(topic)?.(payload);
     } else {
       jobs?.receive(topic, payload);
     }

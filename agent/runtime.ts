@@ -49,6 +49,8 @@ export class AgentRuntime {
   private session: ApplySession | null = null;
   /** An update or a trial, whichever runs. */
   private update: { readonly abort: AbortController; readonly ended: Promise<void> } | null = null;
+  /** Ends the questions of a trial; null where there is none. */
+  private vouched: AbortController | null = null;
   private retryTimer: NodeJS.Timeout | null = null;
   private readonly application: Application;
   /** Aborted at the end: hooks that only tell run beside everything. */
@@ -109,6 +111,12 @@ export class AgentRuntime {
   /** What the settings' `conditions` say has changed. */
   conditionsChanged(): void {
     this.dispatch({ kind: 'conditionsChanged' });
+  }
+
+  /** A person says that the model on trial is good: it need not be asked any longer. False where none is on trial. */
+  vouch(): boolean {
+    this.vouched?.abort();
+    return this.vouched !== null;
   }
 
   reported(): Reported {
@@ -227,7 +235,7 @@ export class AgentRuntime {
 
   private startTest(ticket: number): void {
     this.begin(ticket, async (abort) => {
-      const ailment = await this.application.judge(this.current, abort.signal);
+      const ailment = await this.judge(abort.signal);
       if (abort.signal.aborted) return;
       if (ailment !== null) return this.fail(ticket, { failure: ailment, reachedBytes: 0 });
       const reply = await this.openedSession().confirm();
@@ -235,6 +243,21 @@ export class AgentRuntime {
       if (reply.kind === 'failed') return this.fail(ticket, reply);
       this.dispatch({ kind: 'confirmed', ticket });
     });
+  }
+
+  /** Null where the model is good, or a person vouches for it. */
+  private async judge(signal: AbortSignal): Promise<Failure | null> {
+    const vouched = new AbortController();
+    this.vouched = vouched;
+    try {
+      const ailment = await this.application.judge(this.current, AbortSignal.any([signal, vouched.signal]));
+      return vouched.signal.aborted ? null : ailment;
+    } catch (error) {
+      if (vouched.signal.aborted) return null;
+      throw error;
+    } finally {
+      this.vouched = null;
+    }
   }
 
   private begin(ticket: number, work: (abort: AbortController) => Promise<void>): void {

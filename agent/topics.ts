@@ -35,6 +35,11 @@ export function deviceTopics(prefix: string, device: string): DeviceTopics {
   };
 }
 
+/** Where Home Assistant's button ends up; `model` is null on a device that keeps only one. */
+export function installTopic(prefix: string, device: string, model: string | null): string {
+  return `${prefix}/${device}/cmd/install${model === null ? '' : `/${model}`}`;
+}
+
 /** Of one model of a device that keeps several. */
 export function modelTopics(prefix: string, device: string, model: string): UnitTopics {
   const { desired, reported } = deviceTopics(prefix, device);

@@ -297,9 +297,19 @@ if (!playAgentRole()) {
         for (const name of folders.flatMap((folder) => readdirSync(folder))) seen.add(name);
         await delay(5);
       }
-      const known = ['a.model', 'b.model', 'b.journal', 'current', 'lock', 'state.json', 'boots.json'];
+      const known = [
+        'a.model',
+        'b.model',
+        'b.journal',
+        'current',
+        'lock',
+        'state.json',
+        'boots.json',
+        'control.sock',
+        'history.json',
+      ];
       const own = ['agent-state', 'agent.json', 'models', 'slots', 'trusted.pub'];
-      const temporary = /^state\.json\.new$|^\.(state\.json|current)\.[0-9a-f]{12}\.tmp$/;
+      const temporary = /^(state|history)\.json\.new$|^\.(state\.json|current)\.[0-9a-f]{12}\.tmp$/;
       const strange = [...seen].filter((name) => ![...known, ...own].includes(name) && !temporary.test(name));
       assert.deepEqual(strange, []);
       assert.ok(seen.has('b.journal'), 'looked while it was written');

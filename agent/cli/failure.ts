@@ -62,6 +62,7 @@ export function failureOf(error: unknown): Failure {
 function codeOf(error: Error): string {
   if (error instanceof MallornError) return error.code;
   if (error instanceof Interrupted) return 'INTERRUPTED';
+  if (error.name === 'ControlRefusal' && 'code' in error) return String(error.code);
   return isUsage(error) || error instanceof RangeError ? 'USAGE' : 'OTHER';
 }
 

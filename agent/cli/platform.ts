@@ -53,7 +53,7 @@ export interface Platform {
     readonly writeFileAtomic: (path: string, bytes: Uint8Array) => void;
   };
   /** Loaded on demand: it brings the MQTT client. */
-  readonly loadAgent: () => Promise<Pick<typeof agentMain, 'loadConfig' | 'startAgent'>>;
+  readonly loadAgent: () => Promise<Pick<typeof agentMain, 'checkFiles' | 'loadConfig' | 'startAgent'>>;
   /** Loaded on demand: few commands talk to microcontrollers. */
   readonly loadSerial: () => Promise<Serial>;
   /** Another bundle: it has an engine in it. */

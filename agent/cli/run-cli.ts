@@ -44,9 +44,17 @@ With --json one document goes to stdout; of a failure it is {"error": {"name", "
 export async function runCli(platform: Platform): Promise<void> {
   endQuietlyWithoutReader();
   const abort = new AbortController();
-  // Once: who presses Ctrl-C again does not want to wait for a clean end.
-  for (const name of END_SIGNALS) process.once(name, () => abort.abort(new Interrupted(name)));
-  const program = createProgram(platform, abort.signal);
+  const end = (name: NodeJS.Signals): void => {
+    // Once: who asks again, in whatever way, does not want to wait for a clean end.
+    for (const other of END_SIGNALS) process.off(other, end);
+    abort.abort(new Interrupted(name));
+  };
+  for (const name of END_SIGNALS) process.on(name, end);
+  const onHangup = (listener: () => void): void => {
+    process.off('SIGHUP', end);
+    process.on('SIGHUP', listener);
+  };
+  const program = createProgram(platform, abort.signal, onHangup);
   try {
     await program.parseAsync();
   } catch (error) {
@@ -55,7 +63,7 @@ export async function runCli(platform: Platform): Promise<void> {
   }
 }
 
-function createProgram(platform: Platform, signal: AbortSignal): Command {
+function createProgram(platform: Platform, signal: AbortSignal, onHangup: Session['onHangup']): Command {
   const program = new Command('mallorn')
     .description('delta updates for machine-learning models on devices')
     .version(platform.version)
@@ -69,6 +77,7 @@ function createProgram(platform: Platform, signal: AbortSignal): Command {
     platform,
     output: new Output(command.optsWithGlobals()['json'] === true),
     signal,
+    onHangup,
     setExitCode: (code) => {
       process.exitCode = code;
     },

@@ -11,6 +11,8 @@ export interface Session {
   readonly output: Output;
   /** Aborted by SIGINT, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal;
+  /** From now on SIGHUP does not end the command but calls this. */
+  readonly onHangup: (listener: () => void) => void;
   /** For outcomes that are no errors: a fingerprint that differs, a patch that does not verify. */
   readonly setExitCode: (code: number) => void;
 }

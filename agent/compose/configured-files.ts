@@ -22,6 +22,14 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
   return parseConfig(text, path);
 }
 
+/** That the files a configuration names can be read and are what they should be. @throws ConfigError, TrustError */
+export async function checkFiles(config: AgentConfig): Promise<void> {
+  const { trust, trustedKeys = [] } = config;
+  await readTlsFiles(config);
+  await Promise.all(trustedKeys.map(readPublicKey));
+  if (trust !== undefined) await readConfigured('trust.root', trust.root);
+}
+
 /** @throws ConfigError, TrustError for a pinned file that is not sound, IoError for a damaged store */
 export async function openTrust(config: AgentConfig, log: Log): Promise<KeySource> {
   const { trust, trustedKeys = [], stateFolder } = config;

@@ -9,6 +9,8 @@ import { messageOf } from '../message-of.js';
 export interface ModelSlotsOptions {
   readonly folder: string;
   readonly factoryModel: string | undefined;
+  /** This is a start that a model on trial has to answer for. */
+  readonly countsBoot: boolean;
   readonly keepPrevious: boolean;
   readonly log: Log;
 }
@@ -18,14 +20,15 @@ export interface ModelSlotsOptions {
  * is one already it stays. Undefined: a folder that is missing is an error, since an unmounted data partition looks like that.
  * @throws IoError when the slots cannot be owned or are damaged.
  */
-export function openModelSlots({ folder, factoryModel, keepPrevious, log }: ModelSlotsOptions): SlotDirectory {
+export function openModelSlots(options: ModelSlotsOptions): SlotDirectory {
+  const { folder, factoryModel, countsBoot, keepPrevious, log } = options;
   if (factoryModel === undefined && !existsSync(folder)) {
     throw new IoError(`expected the slots folder ${folder}, got nothing there: \`--install MODEL\` makes it`);
   }
   const slots = SlotDirectory.open(folder, { create: factoryModel !== undefined });
   try {
     if (factoryModel !== undefined) installFactoryModel(factoryModel, slots, log);
-    countTrialBoot(slots, log);
+    if (countsBoot) countTrialBoot(slots, log);
     if (!keepPrevious) dropPrevious(slots, log);
     return slots;
   } catch (error) {

@@ -152,6 +152,14 @@ export class AgentRig {
     return child.exitCode;
   }
 
+  get childPid(): number {
+    return this.child?.pid ?? 0;
+  }
+
+  signalChild(signal: NodeJS.Signals): void {
+    this.child?.kill(signal);
+  }
+
   /** SIGKILL: nothing of the process gets a chance to tidy up. Resolves once it is gone; whether it was the kill that ended it. */
   async killChild(): Promise<boolean> {
     const { child } = this;

@@ -94,7 +94,8 @@ export class PatchServer {
     };
     const fault = this.fault(seen, this.requests.length);
     this.requests.push(seen);
-    const bytes = await this.load(basename(decodeURIComponent(seen.path)));
+    const [path = ''] = seen.path.split('?');
+    const bytes = await this.load(basename(decodeURIComponent(path)));
     if (bytes === null || !['GET', 'HEAD'].includes(seen.method)) {
       response.writeHead(bytes === null ? 404 : 405).end();
     } else {

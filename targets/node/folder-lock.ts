@@ -20,6 +20,9 @@ const SILENCE_MS = 30_000;
 /** Inode of the first pid namespace (PROC_PID_INIT_INO of Linux): not a container. */
 const HOST_NAMESPACE = '4026531836';
 
+/** A living process holds the lock. */
+export class FolderBusy extends IoError {}
+
 export class FolderLock {
   private readonly path: string;
   private readonly identity: string;
@@ -34,7 +37,7 @@ export class FolderLock {
     this.heartbeat = isContained ? setInterval(() => touch(path), HEARTBEAT_MS).unref() : null;
   }
 
-  /** Throws IoError when a living process, this one included, holds the lock. */
+  /** Throws FolderBusy when a living process, this one included, holds the lock; IoError when it cannot be made. */
   static acquire(folder: string): FolderLock {
     const path = join(folder, LOCK_NAME);
     const identity = ownIdentity();
@@ -90,8 +93,8 @@ function dropStale(folder: string, path: string): void {
   removeFile(aside);
 }
 
-function busy(folder: string, path: string): IoError {
-  return new IoError(`${folder} is in use by process ${readHolder(path)?.split(' ')[0] ?? 'unknown'} (${path})`);
+function busy(folder: string, path: string): FolderBusy {
+  return new FolderBusy(`${folder} is in use by process ${readHolder(path)?.split(' ')[0] ?? 'unknown'} (${path})`);
 }
 
 /** null when there is no lock, or none that a living process can have made. */
