@@ -54,22 +54,71 @@ const ratioBits = new Int32Array(ratio.buffer);
 const single = new Float32Array(1);
 const singleBits = new Int32Array(single.buffer);
 
-/**
- * The ratio of one element, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1.
- * @param ratios little-endian binary32, the first list and the second
- */
-function ratioOf(places: ChannelPlaces, ratios: Uint8Array, element: number): number {
-  const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
-  const channel = (Math.floor(element / outer) * group + (Math.floor(element / inner) % group)) % scaleCount;
-  ratioBits[0] = readI32(ratios, 4 * channel);
-  if (crossCount > 0) {
-    const first = ratio[0]!;
-    ratioBits[0] = readI32(ratios, 4 * (scaleCount + (Math.floor(element / crossInner) % crossCount)));
-    ratio[0] = first * ratio[0]!;
+/** The ratios of elements one after another. It counts along, since divisions for each element took most of a rescaled tensor's time. */
+class RatioWalk {
+  private ratios: Uint8Array = new Uint8Array(0);
+  // The places' own: objects with places come in several shapes, which V8 would look up for each element.
+  private scaleCount = 1;
+  private inner = 1;
+  private group = 1;
+  private outer = 1;
+  private crossCount = 0;
+  private crossInner = 1;
+  /** Elements left of the stretch of `outer`, of `inner` and of `crossInner`, and the channels that these are. */
+  private outerLeft = 0;
+  private innerLeft = 0;
+  private crossLeft = 0;
+  private first = 0;
+  private lane = 0;
+  private cross = 0;
+
+  /** @param ratios little-endian binary32, the first list and the second */
+  begin(places: ChannelPlaces, ratios: Uint8Array, element: number): void {
+    const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
+    this.scaleCount = scaleCount;
+    this.inner = inner;
+    this.group = group;
+    this.outer = outer;
+    this.crossCount = crossCount;
+    this.crossInner = crossInner;
+    this.ratios = ratios;
+    this.outerLeft = outer - (element % outer);
+    this.innerLeft = inner - (element % inner);
+    this.crossLeft = crossInner - (element % crossInner);
+    this.first = (Math.floor(element / outer) * group) % scaleCount;
+    this.lane = Math.floor(element / inner) % group;
+    this.cross = crossCount > 0 ? Math.floor(element / crossInner) % crossCount : 0;
   }
-  const value = ratio[0]!;
-  return value === 0 || !Number.isFinite(value) ? 1 : value;
+
+  /** The next element's, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1. */
+  next(): number {
+    const { ratios, scaleCount } = this;
+    ratioBits[0] = readI32(ratios, 4 * ((this.first + this.lane) % scaleCount));
+    if (this.crossCount > 0) {
+      const first = ratio[0]!;
+      ratioBits[0] = readI32(ratios, 4 * (scaleCount + this.cross));
+      ratio[0] = first * ratio[0]!;
+      if (--this.crossLeft === 0) {
+        this.crossLeft = this.crossInner;
+        this.cross = this.cross + 1 === this.crossCount ? 0 : this.cross + 1;
+      }
+    }
+    if (--this.innerLeft === 0) {
+      this.innerLeft = this.inner;
+      this.lane = this.lane + 1 === this.group ? 0 : this.lane + 1;
+    }
+    if (--this.outerLeft === 0) {
+      this.outerLeft = this.outer;
+      this.first = (this.first + this.group) % scaleCount;
+    }
+    const value = ratio[0]!;
+    // What is no finite number minus itself is none.
+    return value === 0 || value - value !== 0 ? 1 : value;
+  }
 }
+
+/** One for all: runs of a cast are short, and nothing is allocated for them. */
+const walk = new RatioWalk();
 
 /** @param fractions receives, for each element, where between two roundings the product lay: 0 just above the lower one */
 export function rescaleInt8(
@@ -83,9 +132,10 @@ export function rescaleInt8(
   const { zero, oldZero } = places;
   const [flip, oldFlip] = [flipOf(zero), flipOf(oldZero)];
   const [zeroPoint, oldZeroPoint] = [zeroPointOf(zero), zeroPointOf(oldZero)];
+  walk.begin(places, ratios, first);
   for (let i = 0; i < target.length; i++) {
     const old = (((source[i]! ^ oldFlip) << 24) >> 24) - oldZeroPoint;
-    const value = old * ratioOf(places, ratios, first + i) + 0.5;
+    const value = old * walk.next() + 0.5;
     const rounded = Math.floor(value);
     fractions[i] = Math.floor((value - rounded) * FRACTIONS);
     target[i] = Math.max(-128, Math.min(127, rounded + zeroPoint)) ^ flip;
@@ -99,8 +149,9 @@ export function rescaleInt32(
   ratios: Uint8Array,
   first: number,
 ): void {
+  walk.begin(places, ratios, first);
   for (let i = 0; 4 * i < target.length; i++) {
-    const value = Math.floor(readI32(source, 4 * i) * ratioOf(places, ratios, first + i) + 0.5);
+    const value = Math.floor(readI32(source, 4 * i) * walk.next() + 0.5);
     writeU32(target, 4 * i, Math.max(-0x80000000, Math.min(0x7fffffff, value)));
   }
 }
@@ -113,11 +164,12 @@ export function rescaleFloat(
   ratios: Uint8Array,
   first: number,
 ): void {
+  walk.begin(places, ratios, first);
   for (let i = 0; 4 * i < target.length; i++) {
     const bits = readI32(source, 4 * i);
     singleBits[0] = bits;
     const isNotANumber = (bits & 0x7fffffff) > 0x7f800000;
-    single[0] = single[0]! * ratioOf(places, ratios, first + i);
+    single[0] = single[0]! * walk.next();
     writeU32(target, 4 * i, isNotANumber ? bits : singleBits[0]!);
   }
 }

@@ -13,7 +13,7 @@ import { blockBits } from './block-bits.js';
 import { predictCast, takeResidual } from './cast-residual.js';
 import { floatBytes, type RunScales, zeroOf } from './cast-scales.js';
 import { axesOf, type ChannelAxis, cutAxis } from './channel-axes.js';
-import { planesCost } from './choose-piece.js';
+import { countsBits, planesCost } from './choose-piece.js';
 import { commonRatio, type Fit, numbersOf, RatioFitter } from './fit-ratios.js';
 import { castPiece, delta, type Piece } from './pieces.js';
 import { takeDelta } from './take-delta.js';
@@ -27,6 +27,9 @@ const LITTLE = 0.1;
 
 /** Weights trained from scratch fit a ratio near zero, and what that leaves is the weights: a literal then has the better models. */
 const LITERAL_MARGIN = 0.95;
+
+/** Values of a byte. */
+const SYMBOLS = 256;
 
 /** A tensor's run, its counterpart, and the tensors they are of. */
 export interface RescaleRun {
@@ -204,13 +207,14 @@ function residualBits(pieces: readonly Piece[], { source, target, isNeural }: Re
     takeDelta(ELEMENT_INT8, predicted?.bytes ?? old, now, residual.subarray(at, at + piece.length));
     at += piece.length;
   }
+  const whole = planesCost(residual, 1);
+  if (!isNeural) return whole;
+  const counts = new Uint32Array((FRACTIONS + 1) * SYMBOLS);
+  for (let i = 0; i < residual.length; i++) counts[fractions[i]! * SYMBOLS + residual[i]!]!++;
   let apart = 0;
-  for (let fraction = 0; fraction <= FRACTIONS; fraction++)
-    apart += planesCost(
-      residual.filter((_, i) => fractions[i] === fraction),
-      1,
-    );
-  return Math.min(planesCost(residual, 1), apart);
+  for (let first = 0; first < counts.length; first += SYMBOLS)
+    apart += countsBits(counts.subarray(first, first + SYMBOLS));
+  return Math.min(whole, apart);
 }
 
 /** Bits that the four-byte numbers in `planes` take as Exp-Golomb codes: small tensors have no statistics. */

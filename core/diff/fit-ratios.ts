@@ -83,14 +83,18 @@ export class RatioFitter {
 export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): Int16Array {
   const flip = flipOf(zero);
   const zeroPoint = zeroPointOf(zero);
-  return Int16Array.from(bytes, (byte) => {
-    const value = ((byte ^ flip) << 24) >> 24;
-    return isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
-  });
+  const numbers = new Int16Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) {
+    const value = ((bytes[i]! ^ flip) << 24) >> 24;
+    numbers[i] = isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
+  }
+  return numbers;
 }
 
 function channels(axis: ChannelAxis, phase: number, elements: number): Uint32Array {
-  return Uint32Array.from({ length: elements }, (_, i) => channelAt(axis, phase + i));
+  const found = new Uint32Array(elements);
+  for (let i = 0; i < elements; i++) found[i] = channelAt(axis, phase + i);
+  return found;
 }
 
 /** Fraction bits that a ratio keeps: the fit knows no more, and zeros cost nothing. `elements` share it. */
