@@ -4,6 +4,7 @@ import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from '../codec/cast.js';
 import { CastOp, NO_SCALES } from '../codec/cast-op.js';
 import { type BlockCoder, KNOWING_CODER } from '../codec/requantise.js';
 import type { RunScales } from './cast-scales.js';
+import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
 export interface CastPiece extends CastTypes {
@@ -72,11 +73,14 @@ export interface Predicted {
   readonly fractions: Uint8Array | null;
 }
 
-/** What a cast that predicts bytes makes of the piece's source. */
+const bytesScratch = scratchBytes();
+const fractionScratch = scratchBytes();
+
+/** What a cast that predicts bytes makes of the piece's source; views, valid until the next call. */
 export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array): Predicted {
   setUp(piece, cast);
-  const bytes = new Uint8Array(piece.length);
-  const fractions = op.hasFractions ? new Uint8Array(piece.length) : null;
+  const bytes = bytesScratch.take(piece.length);
+  const fractions = op.hasFractions ? fractionScratch.take(piece.length) : null;
   const run = op.runBytes;
   const runSource = op.sourceBytes(run);
   for (let at = 0, read = 0; at < bytes.length; at += run, read += runSource) {

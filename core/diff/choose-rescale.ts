@@ -16,6 +16,7 @@ import { axesOf, type ChannelAxis, cutAxis } from './channel-axes.js';
 import { countsBits, planesCost } from './choose-piece.js';
 import { commonRatio, type Fit, numbersOf, RatioFitter } from './fit-ratios.js';
 import { castPiece, delta, type Piece } from './pieces.js';
+import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
 /** Bits that an op costs beside its ratios. */
@@ -27,6 +28,9 @@ const LITTLE = 0.1;
 
 /** Weights trained from scratch fit a ratio near zero, and what that leaves is the weights: a literal then has the better models. */
 const LITERAL_MARGIN = 0.95;
+
+const planesScratch = scratchBytes();
+const fractionScratch = scratchBytes();
 
 /** Values of a byte. */
 const SYMBOLS = 256;
@@ -55,7 +59,7 @@ export function chooseRescaled(type: number, run: RescaleRun): Piece[] | null {
 
 function chooseRequantised(type: number, { source, sourceOffset, target, isNeural }: RescaleRun): Piece | null {
   const piece = castPiece(target.length, sourceOffset, { from: type, to: type, scales: null });
-  const planes = new Uint8Array(target.length);
+  const planes = planesScratch.take(target.length);
   takeDelta(ELEMENT_BYTE, source, target, planes);
   const plain = Math.min(planesCost(planes, 1), planesCost(target, 1));
   takeResidual(piece, piece.cast!, source, target, planes);
@@ -67,7 +71,7 @@ function chooseRequantised(type: number, { source, sourceOffset, target, isNeura
 /** int8 weights: one op for the run, or several where it has more channels than an op may have scales. */
 function chooseRescaledInt8(run: RescaleRun): Piece[] | null {
   const { target, source } = run;
-  const planes = new Uint8Array(target.length);
+  const planes = planesScratch.take(target.length);
   takeDelta(ELEMENT_INT8, source, target, planes);
   const plain = planesCost(planes, 1);
   if (plain < LITTLE * target.length) return null;
@@ -197,8 +201,8 @@ function opBits({ cast, length }: Piece): number {
 
 /** As planesCost, of the residual as one and of what lies at each fraction of a rounding apart: the lesser of both. */
 function residualBits(pieces: readonly Piece[], { source, target, isNeural }: RescaleRun): number {
-  const residual = new Uint8Array(target.length);
-  const fractions = new Uint8Array(target.length).fill(FRACTIONS);
+  const residual = planesScratch.take(target.length);
+  const fractions = fractionScratch.take(isNeural ? target.length : 0).fill(FRACTIONS);
   let at = 0;
   for (const piece of pieces) {
     const [old, now] = [source.subarray(at, at + piece.length), target.subarray(at, at + piece.length)];

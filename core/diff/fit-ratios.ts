@@ -7,6 +7,7 @@
 
 import { flipOf, zeroPointOf } from '../codec/rescale.js';
 import { type ChannelAxis, channelAt } from './channel-axes.js';
+import { Scratch } from './scratch.js';
 
 /** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */
 const CUT_OFF = 0x7fff;
@@ -19,6 +20,14 @@ export interface Fit {
   readonly columns: Float32Array | null;
 }
 
+const words = (length: number): Uint32Array => new Uint32Array(length);
+const rowScratch = new Scratch(words);
+const columnScratch = new Scratch(words);
+const shorts = (length: number): Int16Array => new Int16Array(length);
+const oldScratch = new Scratch(shorts);
+const newScratch = new Scratch(shorts);
+
+/** One at a time: they share memory. */
 export class RatioFitter {
   private readonly old: Int16Array;
   private readonly now: Int16Array;
@@ -36,8 +45,8 @@ export class RatioFitter {
   ) {
     this.old = old;
     this.now = now;
-    this.rowOf = channels(axes.rows, phase, old.length);
-    this.columnOf = axes.columns === null ? null : channels(axes.columns, phase, old.length);
+    this.rowOf = channels(axes.rows, rowScratch.take(old.length), phase);
+    this.columnOf = axes.columns === null ? null : channels(axes.columns, columnScratch.take(old.length), phase);
     this.rowCount = axes.rows.count;
     this.columnCount = axes.columns?.count ?? 0;
   }
@@ -78,12 +87,12 @@ export class RatioFitter {
 
 /**
  * What bytes stand for, relative to their zero point (ChannelPlaces.zero).
- * @param isMarked whether those at the ends of the range are CUT_OFF
+ * @param isMarked whether those at the ends of the range are CUT_OFF; each sort has its memory, valid until the next call for it
  */
 export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): Int16Array {
   const flip = flipOf(zero);
   const zeroPoint = zeroPointOf(zero);
-  const numbers = new Int16Array(bytes.length);
+  const numbers = (isMarked ? newScratch : oldScratch).take(bytes.length);
   for (let i = 0; i < bytes.length; i++) {
     const value = ((bytes[i]! ^ flip) << 24) >> 24;
     numbers[i] = isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
@@ -91,9 +100,8 @@ export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): I
   return numbers;
 }
 
-function channels(axis: ChannelAxis, phase: number, elements: number): Uint32Array {
-  const found = new Uint32Array(elements);
-  for (let i = 0; i < elements; i++) found[i] = channelAt(axis, phase + i);
+function channels(axis: ChannelAxis, found: Uint32Array, phase: number): Uint32Array {
+  for (let i = 0; i < found.length; i++) found[i] = channelAt(axis, phase + i);
   return found;
 }
 

@@ -23,6 +23,11 @@ export class SourceReader {
     source.read(0, this.window);
   }
 
+  /** Whether reads cost no more than memory does. */
+  get isWhole(): boolean {
+    return this.window.length === this.size;
+  }
+
   /** Bytes [offset, offset + length) of the source, or fewer at its end; a view, valid until the next call. `length` <= 512 KiB. */
   view(offset: number, length: number): Uint8Array {
     const end = Math.min(offset + length, this.size);
