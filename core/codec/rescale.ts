@@ -6,6 +6,7 @@
  */
 
 import { readI32, writeU32 } from '../bytes.js';
+import { ChannelWalk } from './channel-walk.js';
 
 /** Steps of a rounding's fraction that are told apart. */
 export const FRACTIONS = 16;
@@ -54,66 +55,39 @@ const ratioBits = new Int32Array(ratio.buffer);
 const single = new Float32Array(1);
 const singleBits = new Int32Array(single.buffer);
 
-/** The ratios of elements one after another. It counts along, since divisions for each element took most of a rescaled tensor's time. */
+/** The ratios of elements one after another. */
 class RatioWalk {
+  private readonly rows = new ChannelWalk();
+  private readonly columns = new ChannelWalk();
   private ratios: Uint8Array = new Uint8Array(0);
-  // The places' own: objects with places come in several shapes, which V8 would look up for each element.
   private scaleCount = 1;
-  private inner = 1;
-  private group = 1;
-  private outer = 1;
-  private crossCount = 0;
-  private crossInner = 1;
-  /** Elements left of the stretch of `outer`, of `inner` and of `crossInner`, and the channels that these are. */
-  private outerLeft = 0;
-  private innerLeft = 0;
-  private crossLeft = 0;
-  private first = 0;
-  private lane = 0;
-  private cross = 0;
+  private hasColumns = false;
 
   /** @param ratios little-endian binary32, the first list and the second */
   begin(places: ChannelPlaces, ratios: Uint8Array, element: number): void {
     const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
-    this.scaleCount = scaleCount;
-    this.inner = inner;
-    this.group = group;
-    this.outer = outer;
-    this.crossCount = crossCount;
-    this.crossInner = crossInner;
     this.ratios = ratios;
-    this.outerLeft = outer - (element % outer);
-    this.innerLeft = inner - (element % inner);
-    this.crossLeft = crossInner - (element % crossInner);
-    this.first = (Math.floor(element / outer) * group) % scaleCount;
-    this.lane = Math.floor(element / inner) % group;
-    this.cross = crossCount > 0 ? Math.floor(element / crossInner) % crossCount : 0;
+    this.scaleCount = scaleCount;
+    this.hasColumns = crossCount > 0;
+    this.rows.begin(scaleCount, inner, group, outer, element);
+    if (this.hasColumns) this.columns.begin(crossCount, crossInner, 1, crossInner, element);
   }
 
   /** The next element's, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1. */
   next(): number {
-    const { ratios, scaleCount } = this;
-    ratioBits[0] = readI32(ratios, 4 * ((this.first + this.lane) % scaleCount));
-    if (this.crossCount > 0) {
-      const first = ratio[0]!;
-      ratioBits[0] = readI32(ratios, 4 * (scaleCount + this.cross));
-      ratio[0] = first * ratio[0]!;
-      if (--this.crossLeft === 0) {
-        this.crossLeft = this.crossInner;
-        this.cross = this.cross + 1 === this.crossCount ? 0 : this.cross + 1;
-      }
+    let value = this.ratioAt(this.rows.channel);
+    this.rows.next();
+    if (this.hasColumns) {
+      value = Math.fround(value * this.ratioAt(this.scaleCount + this.columns.channel));
+      this.columns.next();
     }
-    if (--this.innerLeft === 0) {
-      this.innerLeft = this.inner;
-      this.lane = this.lane + 1 === this.group ? 0 : this.lane + 1;
-    }
-    if (--this.outerLeft === 0) {
-      this.outerLeft = this.outer;
-      this.first = (this.first + this.group) % scaleCount;
-    }
-    const value = ratio[0]!;
     // What is no finite number minus itself is none.
     return value === 0 || value - value !== 0 ? 1 : value;
+  }
+
+  private ratioAt(index: number): number {
+    ratioBits[0] = readI32(this.ratios, 4 * index);
+    return ratio[0]!;
   }
 }
 
@@ -137,7 +111,7 @@ export function rescaleInt8(
     const old = (((source[i]! ^ oldFlip) << 24) >> 24) - oldZeroPoint;
     const value = old * walk.next() + 0.5;
     const rounded = Math.floor(value);
-    fractions[i] = Math.floor((value - rounded) * FRACTIONS);
+    fractions[i] = (value - rounded) * FRACTIONS;
     target[i] = Math.max(-128, Math.min(127, rounded + zeroPoint)) ^ flip;
   }
 }

@@ -76,8 +76,11 @@ export interface Predicted {
 const bytesScratch = scratchBytes();
 const fractionScratch = scratchBytes();
 
-/** What a cast that predicts bytes makes of the piece's source; views, valid until the next call. */
-export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array): Predicted {
+/**
+ * What a cast that predicts bytes makes of the piece's source; views, valid until the next call.
+ * @param done target bytes of the op before, whole runs
+ */
+export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array, done = 0): Predicted {
   setUp(piece, cast);
   const bytes = bytesScratch.take(piece.length);
   const fractions = op.hasFractions ? fractionScratch.take(piece.length) : null;
@@ -85,7 +88,10 @@ export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array): Pre
   const runSource = op.sourceBytes(run);
   for (let at = 0, read = 0; at < bytes.length; at += run, read += runSource) {
     const length = Math.min(run, bytes.length - at);
-    bytes.set(op.predict(source.subarray(read, read + runSource), length, at, cast.scales?.bytes ?? NO_BYTES), at);
+    bytes.set(
+      op.predict(source.subarray(read, read + runSource), length, done + at, cast.scales?.bytes ?? NO_BYTES),
+      at,
+    );
     fractions?.set(op.fractions.subarray(0, length), at);
   }
   return { bytes, fractions };

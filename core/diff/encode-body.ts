@@ -154,6 +154,7 @@ const nowhere: Spool = {
 class BodyEncoder {
   private readonly options: EncodeOptions;
   private readonly planner: SegmentPlanner;
+  private readonly reader: SourceReader | null;
   private readonly readSource: ReadSource;
   private readonly encoder = new PlainEncoder();
   /** The smallest way found to say the segment under way. */
@@ -189,10 +190,11 @@ class BodyEncoder {
     this.unitBytes = inPlace?.unitBytes ?? 0;
     const hasHistoryOnly = this.decodeClass === 1 && source === null && inPlace === null;
     this.segmentBytes = hasHistoryOnly ? STANDALONE_SEGMENT_BYTES : PROFILES[options.profile].segmentBytes;
+    this.reader = source === null ? null : new SourceReader(source);
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
       tensors: targetLayout.tensors.map((tensor, i) => parts[i] ?? [{ tensor, base: bases[i] ?? null }]),
-      matcher: source === null ? null : createMatcher(source),
+      matcher: this.reader === null ? null : new ByteMatcher(this.reader, new SourceIndex(this.reader)),
       readSource: this.readSource,
       isNeural: useNeural,
       canTranspose: this.decodeClass === 1,
@@ -355,12 +357,15 @@ class BodyEncoder {
     const middle = segment.start + segment.bytes.length / 2 + this.planner.expectedDrift;
     const offset = Math.max(segment.floor, Math.min(source.size - length, Math.floor(middle - length / 2)));
     if (this.dictionary.bytes.length === length && this.dictionary.offset === offset) return;
-    const bytes = this.dictionary.bytes.length === length ? this.dictionary.bytes : new Uint8Array(length);
-    source.read(offset, bytes);
+    const held = this.reader?.held(offset, length) ?? null;
+    const bytes = held ?? (this.dictionary.bytes.length === length ? this.dictionary.bytes : new Uint8Array(length));
+    if (held === null) source.read(offset, bytes);
     this.dictionary = isTrainedDictionary(bytes) ? NO_DICTIONARY : { offset, bytes };
   }
 
   private readSourceRange(offset: number, length: number): Uint8Array {
+    const held = this.reader?.held(offset, length) ?? null;
+    if (held !== null) return held;
     if (this.sourceBytes.length < length) this.sourceBytes = new Uint8Array(Math.max(length, 1 << 16));
     const bytes = this.sourceBytes.subarray(0, length);
     const { source } = this.options;
@@ -396,11 +401,6 @@ function isSame(a: Piece, b: Piece): boolean {
   const { kind, type, length, source, cast, columns, column, stride } = a;
   const isAlike = kind === b.kind && type === b.type && length === b.length && source === b.source;
   return isAlike && cast === b.cast && columns === b.columns && column === b.column && stride === b.stride;
-}
-
-function createMatcher(source: ByteSource): ByteMatcher {
-  const reader = new SourceReader(source);
-  return new ByteMatcher(reader, new SourceIndex(reader));
 }
 
 function sizeOf({ header, payload }: Candidate): number {

@@ -5,8 +5,9 @@
  * the container tell nothing of it. Encoder side only; sums run in file order, so that they are the same everywhere.
  */
 
+import { ChannelWalk } from '../codec/channel-walk.js';
 import { flipOf, zeroPointOf } from '../codec/rescale.js';
-import { type ChannelAxis, channelAt } from './channel-axes.js';
+import type { ChannelAxis } from './channel-axes.js';
 import { Scratch } from './scratch.js';
 
 /** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */
@@ -20,19 +21,23 @@ export interface Fit {
   readonly columns: Float32Array | null;
 }
 
-const words = (length: number): Uint32Array => new Uint32Array(length);
-const rowScratch = new Scratch(words);
-const columnScratch = new Scratch(words);
+const walk = new ChannelWalk();
+const places = (length: number): Uint16Array => new Uint16Array(length);
+const rowScratch = new Scratch(places);
+const columnScratch = new Scratch(places);
 const shorts = (length: number): Int16Array => new Int16Array(length);
 const oldScratch = new Scratch(shorts);
 const newScratch = new Scratch(shorts);
+
+/** Most channels of an axis that is fitted. */
+export const MOST_CHANNELS = 1 << 16;
 
 /** One at a time: they share memory. */
 export class RatioFitter {
   private readonly old: Int16Array;
   private readonly now: Int16Array;
-  private readonly rowOf: Uint32Array;
-  private readonly columnOf: Uint32Array | null;
+  private readonly rowOf: Uint16Array;
+  private readonly columnOf: Uint16Array | null;
   private readonly rowCount: number;
   private readonly columnCount: number;
 
@@ -70,7 +75,7 @@ export class RatioFitter {
   }
 
   /** Ratios of the channels in `of`, given those of the others. */
-  private fit(of: Uint32Array, count: number, others: Uint32Array | null, given: Float32Array | null): Float32Array {
+  private fit(of: Uint16Array, count: number, others: Uint16Array | null, given: Float32Array | null): Float32Array {
     const { old, now } = this;
     const products = new Float64Array(count);
     const squares = new Float64Array(count);
@@ -100,8 +105,9 @@ export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): I
   return numbers;
 }
 
-function channels(axis: ChannelAxis, found: Uint32Array, phase: number): Uint32Array {
-  for (let i = 0; i < found.length; i++) found[i] = channelAt(axis, phase + i);
+function channels(axis: ChannelAxis, found: Uint16Array, phase: number): Uint16Array {
+  walk.begin(axis.count, axis.inner, axis.group, axis.outer, phase);
+  for (let i = 0; i < found.length; i++, walk.next()) found[i] = walk.channel;
   return found;
 }
 

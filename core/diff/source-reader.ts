@@ -35,6 +35,12 @@ export class SourceReader {
     return this.window.subarray(offset - this.windowStart, end - this.windowStart);
   }
 
+  /** The same of any length, where the source is whole; null where it is not, or ends before. A view that stays valid. */
+  held(offset: number, length: number): Uint8Array | null {
+    const isInside = offset >= 0 && length <= this.size - offset;
+    return this.isWhole && isInside ? this.window.subarray(offset, offset + length) : null;
+  }
+
   private move(offset: number): void {
     this.windowStart = Math.max(0, Math.min(offset - BEHIND_BYTES, this.size - this.window.length));
     this.source.read(this.windowStart, this.window);
