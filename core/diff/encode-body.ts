@@ -22,6 +22,7 @@ import { unitStart } from '../patch/unit.js';
 import type { ByteSource, Compressor, Hasher } from '../ports.js';
 import { BodyWriter } from './body-writer.js';
 import { ByteBuilder } from './byte-builder.js';
+import { planesCost } from './choose-piece.js';
 import { ByteMatcher } from './match-bytes.js';
 import type { TensorPart } from './match-slices.js';
 import { NeuralEncoder } from './neural-encoder.js';
@@ -110,6 +111,9 @@ const WORTH_A_TRY_BYTES = 2048;
 /** Bytes that the byte model codes in a tenth of a second, and how many times as many are worth it. */
 const FEW_LITERAL_BYTES = 128 << 10;
 const MUCH_MORE = 4;
+
+/** Weights come to at least this part of their bytes' order-0 entropy behind zstd, unless some of them come again. */
+const REPEATED = 0.75;
 
 const NO_PRIORS = new Uint8Array(0);
 const NO_DICTIONARY: Dictionary = { offset: 0, bytes: new Uint8Array(0) };
@@ -253,7 +257,10 @@ class BodyEncoder {
     const plain = plans.filter((plan) => !isTransposed(plan));
     const costs = plain.map((plan) => this.offerPlain(plan, segment));
     if (this.neural !== null) {
-      const promising = [...promisingPlans(plain, costs), ...plans.filter(isTransposed)];
+      const promising = [
+        ...promisingPlans(plain, costs, this.hasRepeats(segment, costs.at(-1)!)),
+        ...plans.filter(isTransposed),
+      ];
       for (const plan of promising) this.offerNeural(this.neural, plan, segment);
     }
     if (this.trainer !== null && this.best!.kind === SEGMENT_NEURAL) this.trainer.add(this.trace);
@@ -284,6 +291,11 @@ class BodyEncoder {
     const header = this.codedHeader(SEGMENT_ZSTD, segment, plain.length, payload.length, dictionary);
     const dictionaryBytes = dictionary.bytes.length;
     return this.offer({ kind: SEGMENT_ZSTD, header, payload, plainBytes: plain.length, dictionaryBytes });
+  }
+
+  /** Whether a stand-alone segment, `packed` as bytes by zstd, holds weights twice: the byte model looks back, that of weights does not. */
+  private hasRepeats({ bytes }: Segment, packed: number): boolean {
+    return this.options.source === null && 8 * packed < REPEATED * planesCost(bytes, 1);
   }
 
   private offerNeural(neural: NeuralEncoder, plan: readonly Piece[], segment: Segment): void {
@@ -375,13 +387,20 @@ class BodyEncoder {
   }
 }
 
-/** Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do. */
-function promisingPlans(plans: readonly (readonly Piece[])[], costs: readonly number[]): (readonly Piece[])[] {
+/**
+ * Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do.
+ * @param keepsBytes whether the last, bytes alone, is tried even so
+ */
+function promisingPlans(
+  plans: readonly (readonly Piece[])[],
+  costs: readonly number[],
+  keepsBytes: boolean,
+): (readonly Piece[])[] {
   const most = WORTH_A_TRY * Math.min(...costs) + WORTH_A_TRY_BYTES;
   const near = plans.filter((plan, i) => costs[i]! <= most && !isRepeat(plan, plans.slice(0, i)));
   const literalBytes = near.map(byteLiterals);
   const mostLiteral = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
-  return near.filter((_, i) => literalBytes[i]! <= mostLiteral);
+  return near.filter((plan, i) => literalBytes[i]! <= mostLiteral || (keepsBytes && plan === plans.at(-1)));
 }
 
 function isTransposed(plan: readonly Piece[]): boolean {
