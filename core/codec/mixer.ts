@@ -94,74 +94,42 @@ export class Mixer {
     this.coder = coder;
   }
 
-  /** Codes a bit from the states; the weights of all sets are added. */
+  /**
+   * Codes a bit from the states; the weights of all sets are added. One long body with few branches inside its loops: this is where
+   * a neural patch spends its time.
+   */
   bit(value: number, setA: number, setB: number, setC = NO_SET): number {
-    const inputs = this.stretched.length;
+    const { states, odds, stretched, weights, maps, countLimit } = this;
+    const inputs = stretched.length;
+    const counted = states.length;
     const a = setA * inputs;
     const b = setB * inputs;
     const c = setC * inputs;
-    this.stretch();
-    const sum = setC === NO_SET ? this.sumOfTwo(a, b) : this.sumOfThree(a, b, c);
-    const one = Math.max(1, Math.min(4095, squash(Math.floor(sum / WEIGHT_ONE))));
-    const bit = this.coder.mixed(4096 - one, value);
-    const error = ((bit << 12) - one) * this.rate;
-    if (setC === NO_SET) this.learnTwo(a, b, error);
-    else this.learnThree(a, b, c, error);
-    this.moveMaps(bit === 1 ? 0x3fffff : 0);
-    return bit;
-  }
-
-  private stretch(): void {
-    const { states, odds, stretched, maps } = this;
-    const counted = states.length;
+    let sum = 0;
     for (let i = 0; i < counted; i++) {
       const state = states[i]!;
-      stretched[i] = state === SILENT ? 0 : STRETCH[maps[state]! >>> 20]!;
+      const s = state === SILENT ? 0 : STRETCH[maps[state]! >>> 20]!;
+      stretched[i] = s;
+      sum += s * (weights[a + i]! + weights[b + i]!);
     }
-    for (let i = 0; i < odds.length; i++) stretched[counted + i] = odds[i] === SILENT ? 0 : STRETCH[odds[i]!]!;
-  }
-
-  private sumOfTwo(a: number, b: number): number {
-    const { stretched, weights } = this;
-    let sum = 0;
-    for (let i = 0; i < stretched.length; i++) sum += stretched[i]! * (weights[a + i]! + weights[b + i]!);
-    return sum;
-  }
-
-  private sumOfThree(a: number, b: number, c: number): number {
-    const { stretched, weights } = this;
-    let sum = 0;
-    for (let i = 0; i < stretched.length; i++)
-      sum += stretched[i]! * (weights[a + i]! + weights[b + i]! + weights[c + i]!);
-    return sum;
-  }
-
-  // Of a silent input a step is 0.
-
-  private learnTwo(a: number, b: number, error: number): void {
-    const { stretched, weights } = this;
-    for (let i = 0; i < stretched.length; i++) {
-      const step = (stretched[i]! * error + 0x8000) >> 16;
-      weights[a + i] = weights[a + i]! + step;
-      weights[b + i] = weights[b + i]! + step;
+    for (let i = counted; i < inputs; i++) {
+      const s = odds[i - counted] === SILENT ? 0 : STRETCH[odds[i - counted]!]!;
+      stretched[i] = s;
+      sum += s * (weights[a + i]! + weights[b + i]!);
     }
-  }
-
-  private learnThree(a: number, b: number, c: number, error: number): void {
-    const { stretched, weights } = this;
-    for (let i = 0; i < stretched.length; i++) {
-      const step = (stretched[i]! * error + 0x8000) >> 16;
-      weights[a + i] = weights[a + i]! + step;
-      weights[b + i] = weights[b + i]! + step;
-      weights[c + i] = weights[c + i]! + step;
-    }
-  }
-
-  /** Moves the entries that were used. @param towards the bit's probability, in 1/2^22 */
-  private moveMaps(towards: number): void {
-    const { states, maps, countLimit } = this;
-    for (let i = 0; i < states.length; i++) {
+    if (setC !== NO_SET) for (let i = 0; i < inputs; i++) sum += stretched[i]! * weights[c + i]!;
+    const one = Math.max(1, Math.min(4095, squash(Math.floor(sum / WEIGHT_ONE))));
+    const bit = this.coder.mixed(4096 - one, value);
+    // Of a silent input a step is 0.
+    const error = ((bit << 12) - one) * this.rate;
+    if (setC !== NO_SET)
+      for (let i = 0; i < inputs; i++) weights[c + i] = weights[c + i]! + ((stretched[i]! * error + 0x8000) >> 16);
+    const towards = bit === 1 ? 0x3fffff : 0;
+    for (let i = 0; i < counted; i++) {
       const state = states[i]!;
+      const step = (stretched[i]! * error + 0x8000) >> 16;
+      weights[a + i] = weights[a + i]! + step;
+      weights[b + i] = weights[b + i]! + step;
       if (state === SILENT) continue;
       const entry = maps[state]!;
       const seen = entry & COUNT_MASK;
@@ -169,5 +137,11 @@ export class Mixer {
       const moved = p + (((towards - p) * SHARES[seen]!) | 0);
       maps[state] = (moved << COUNT_BITS) | (seen < countLimit ? seen + 1 : countLimit);
     }
+    for (let i = counted; i < inputs; i++) {
+      const step = (stretched[i]! * error + 0x8000) >> 16;
+      weights[a + i] = weights[a + i]! + step;
+      weights[b + i] = weights[b + i]! + step;
+    }
+    return bit;
   }
 }
