@@ -1,13 +1,12 @@
 /**
- * `npm run bench:speed [-- --models DIR] [--mib N] [--runs N] [--neural] [--only TEXT] [--limit SECONDS]`: how fast patches are made and applied, beside other tools
- * in the same run, all on one core. Two models of N MiB (256) made here, one weight in 200 changed and nearly every weight changed,
- * and the three largest pairs of DIR. Every tool's output is compared with the target. Times are medians of whole commands; what it
- * takes ours to start is shown apart and not subtracted. Ratios are of processor time, where the system tells it: that of other
- * programs on the machine does not count. A tool that is not installed is left out, one that takes longer than SECONDS (3600) is
- * ended and its ratios are lower bounds. The last line is JSON.
+ * `npm run bench:speed [-- --models DIR] [--mib N] [--runs N] [--neural] [--only TEXT] [--limit SECONDS]`: how fast patches are made and
+ * applied, beside other tools in the same run, all on one core. Two models of N MiB (256) made here, one weight in 200 changed and nearly
+ * every weight changed, and the three largest pairs of DIR. Every tool's output is compared with the target. Times are medians of whole
+ * commands; what it takes ours to start is shown apart and not subtracted. Ratios are of processor time, where the system tells it: that
+ * of other programs on the machine does not count. A tool that is not installed is left out, one that takes longer than SECONDS (3600) to
+ * create is ended, and ratios to it are lower bounds. The last line is JSON.
  */
 
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,12 +14,13 @@ import { parseArgs } from 'node:util';
 import { type Change, hashFile, writeModel } from '../hil-tests/large/large-models.js';
 import { type MeasuredRun, measureCommand, measureWithin } from '../hil-tests/large/measured-run.js';
 import { root } from './esbuild-options.js';
+import { type Files, isInstalled, OTHER_TOOLS, ours, type Tool } from './speed-tools.js';
 
 const MIB = 1 << 20;
 const LARGEST_PAIRS = 3;
 const START_UP_RUNS = 7;
-/** Above this, zstd's match window has to be widened by hand. */
-const ZSTD_WINDOW_LOG = 30;
+/** Processor time is told in hundredths; what takes less counts as one. */
+const LEAST_SECONDS = 0.01;
 
 const { values } = parseArgs({
   options: {
@@ -33,60 +33,7 @@ const { values } = parseArgs({
   },
 });
 
-interface Files {
-  readonly source: string;
-  readonly target: string;
-  readonly patch: string;
-  readonly output: string;
-}
-
-interface Tool {
-  readonly name: string;
-  readonly create: (files: Files) => readonly string[];
-  readonly apply: (files: Files) => readonly string[];
-}
-
-const cli = [process.execPath, join(root, 'dist/cli.js')];
-const ours = (name: string, ...flags: string[]): Tool => ({
-  name,
-  create: ({ source, target, patch }) => [...cli, 'create', source, target, '-o', patch, ...flags],
-  apply: ({ source, patch, output }) => [...cli, 'apply', source, patch, '-o', output],
-});
-const KNOWN: readonly Tool[] = [
-  {
-    name: 'bsdiff',
-    create: ({ source, target, patch }) => ['bsdiff', source, target, patch],
-    apply: ({ source, patch, output }) => ['bspatch', source, output, patch],
-  },
-  {
-    name: 'xdelta3',
-    create: ({ source, target, patch }) => ['xdelta3', '-f', '-B', String(2 ** 30), '-e', '-s', source, target, patch],
-    apply: ({ source, patch, output }) => ['xdelta3', '-f', '-B', String(2 ** 30), '-d', '-s', source, patch, output],
-  },
-  {
-    name: 'zstd',
-    create: ({ source, target, patch }) => [
-      'zstd',
-      '-qf',
-      '-3',
-      `--long=${ZSTD_WINDOW_LOG}`,
-      `--patch-from=${source}`,
-      target,
-      '-o',
-      patch,
-    ],
-    apply: ({ source, patch, output }) => [
-      'zstd',
-      '-qfd',
-      `--long=${ZSTD_WINDOW_LOG}`,
-      `--patch-from=${source}`,
-      patch,
-      '-o',
-      output,
-    ],
-  },
-];
-const OTHERS = KNOWN.filter(({ name }) => isInstalled(name));
+const OTHERS = OTHER_TOOLS.filter(({ name }) => isInstalled(name));
 const TOOLS: readonly Tool[] = [
   ours('mallorn'),
   ...(values.neural ? [ours('mallorn --neural', '--neural')] : []),
@@ -230,10 +177,6 @@ function pinned(command: readonly string[]): readonly string[] {
   return isInstalled('taskset') ? ['taskset', '-c', '0', ...command] : command;
 }
 
-function isInstalled(tool: string): boolean {
-  return spawnSync('which', [tool]).status === 0;
-}
-
 async function repeat(times: number, run: () => Promise<MeasuredRun>): Promise<MeasuredRun[]> {
   const runs: MeasuredRun[] = [];
   for (let i = 0; i < times; i++) runs.push(await run());
@@ -243,7 +186,7 @@ async function repeat(times: number, run: () => Promise<MeasuredRun>): Promise<M
 /** Medians. */
 function timingOf(runs: readonly MeasuredRun[]): Timing {
   const seconds = median(runs.map((run) => run.seconds));
-  const cpuSeconds = median(runs.map((run) => run.cpuSeconds ?? run.seconds));
+  const cpuSeconds = Math.max(LEAST_SECONDS, median(runs.map((run) => run.cpuSeconds ?? run.seconds)));
   return { seconds, cpuSeconds, rssMiB: mib(runs[0]!.peakRssKiB) };
 }
 
