@@ -1,24 +1,26 @@
 /**
- * `npm run bench:speed [-- --models DIR] [--mib N] [--runs N] [--neural] [--only TEXT]`: how fast patches are made and applied, beside other tools
- * in the same run, all on one core. Two models of N MiB (256) made here, one weight in 200 changed and nearly every weight changed,
- * and the three largest pairs of DIR. Every tool's output is compared with the target. Times are medians of whole commands; what it
- * takes ours to start is shown apart and not subtracted. A tool that is not installed is left out. The last line is JSON.
+ * `npm run bench:speed [-- --models DIR] [--mib N] [--runs N] [--neural] [--only TEXT] [--limit SECONDS]`: how fast patches are made and
+ * applied, beside other tools in the same run, all on one core. Two models of N MiB (256) made here, one weight in 200 changed and nearly
+ * every weight changed, and the three largest pairs of DIR. Every tool's output is compared with the target. Times are medians of whole
+ * commands; what it takes ours to start is shown apart and not subtracted. Ratios are of processor time, where the system tells it: that
+ * of other programs on the machine does not count. A tool that is not installed is left out, one that takes longer than SECONDS (3600) to
+ * create is ended, and ratios to it are lower bounds. The last line is JSON.
  */
 
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Change, hashFile, writeModel } from '../hil-tests/large/large-models.js';
-import { type MeasuredRun, measureCommand } from '../hil-tests/large/measured-run.js';
+import { type MeasuredRun, measureCommand, measureWithin } from '../hil-tests/large/measured-run.js';
 import { root } from './esbuild-options.js';
+import { type Files, isInstalled, OTHER_TOOLS, ours, type Tool } from './speed-tools.js';
 
 const MIB = 1 << 20;
 const LARGEST_PAIRS = 3;
 const START_UP_RUNS = 7;
-/** Above this, zstd's match window has to be widened by hand. */
-const ZSTD_WINDOW_LOG = 30;
+/** Processor time is told in hundredths; what takes less counts as one. */
+const LEAST_SECONDS = 0.01;
 
 const { values } = parseArgs({
   options: {
@@ -27,63 +29,11 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '3' },
     neural: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
+    limit: { type: 'string', default: '3600' },
   },
 });
 
-interface Files {
-  readonly source: string;
-  readonly target: string;
-  readonly patch: string;
-  readonly output: string;
-}
-
-interface Tool {
-  readonly name: string;
-  readonly create: (files: Files) => readonly string[];
-  readonly apply: (files: Files) => readonly string[];
-}
-
-const cli = [process.execPath, join(root, 'dist/cli.js')];
-const ours = (name: string, ...flags: string[]): Tool => ({
-  name,
-  create: ({ source, target, patch }) => [...cli, 'create', source, target, '-o', patch, ...flags],
-  apply: ({ source, patch, output }) => [...cli, 'apply', source, patch, '-o', output],
-});
-const KNOWN: readonly Tool[] = [
-  {
-    name: 'bsdiff',
-    create: ({ source, target, patch }) => ['bsdiff', source, target, patch],
-    apply: ({ source, patch, output }) => ['bspatch', source, output, patch],
-  },
-  {
-    name: 'xdelta3',
-    create: ({ source, target, patch }) => ['xdelta3', '-f', '-B', String(2 ** 30), '-e', '-s', source, target, patch],
-    apply: ({ source, patch, output }) => ['xdelta3', '-f', '-B', String(2 ** 30), '-d', '-s', source, patch, output],
-  },
-  {
-    name: 'zstd',
-    create: ({ source, target, patch }) => [
-      'zstd',
-      '-qf',
-      '-3',
-      `--long=${ZSTD_WINDOW_LOG}`,
-      `--patch-from=${source}`,
-      target,
-      '-o',
-      patch,
-    ],
-    apply: ({ source, patch, output }) => [
-      'zstd',
-      '-qfd',
-      `--long=${ZSTD_WINDOW_LOG}`,
-      `--patch-from=${source}`,
-      patch,
-      '-o',
-      output,
-    ],
-  },
-];
-const OTHERS = KNOWN.filter(({ name }) => isInstalled(name));
+const OTHERS = OTHER_TOOLS.filter(({ name }) => isInstalled(name));
 const TOOLS: readonly Tool[] = [
   ours('mallorn'),
   ...(values.neural ? [ours('mallorn --neural', '--neural')] : []),
@@ -93,10 +43,21 @@ const TOOLS: readonly Tool[] = [
 interface Figures {
   readonly tool: string;
   readonly patchBytes: number;
-  readonly createSeconds: number;
-  readonly createRssMiB: number | null;
-  readonly applySeconds: number;
-  readonly applyRssMiB: number | null;
+  readonly create: Timing;
+  readonly apply: Timing;
+}
+
+interface Timing {
+  readonly seconds: number;
+  /** Processor time, or `seconds` where the system does not tell it. */
+  readonly cpuSeconds: number;
+  readonly rssMiB: number | null;
+}
+
+/** Creating took longer than the limit. */
+interface NotFinished {
+  readonly tool: string;
+  readonly notFinishedAfterSeconds: number;
 }
 
 await main();
@@ -106,27 +67,27 @@ async function main(): Promise<void> {
   try {
     const startUp = await measureStartUp(folder);
     console.log(
-      `start-up of mallorn, included below: create ${startUp.create.toFixed(2)} s, apply ${startUp.apply.toFixed(2)} s`,
+      `start-up of mallorn, included below: create ${describeTiming(startUp.create)}, apply ${describeTiming(startUp.apply)}`,
     );
     const cases = [];
     for (const { name, files } of inputs(folder)) {
       if (name.includes(values.only)) cases.push(await measureCase(name, files()));
     }
-    console.log(JSON.stringify({ startUpSeconds: startUp, runs: Number(values.runs), cases }));
+    console.log(JSON.stringify({ startUp, runs: Number(values.runs), cases }));
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-/** Seconds that one byte takes. */
-async function measureStartUp(folder: string): Promise<{ create: number; apply: number }> {
+/** What one byte takes. */
+async function measureStartUp(folder: string): Promise<{ create: Timing; apply: Timing }> {
   const at = (name: string): string => join(folder, name);
   const files = { source: at('a'), target: at('b'), patch: at('patch'), output: at('output') };
   writeFileSync(files.source, 'a');
   writeFileSync(files.target, 'b');
   const mallorn = ours('mallorn');
-  const create = median(await repeat(START_UP_RUNS, () => onOneCore(mallorn.create(files))));
-  return { create, apply: median(await repeat(START_UP_RUNS, () => onOneCore(mallorn.apply(files)))) };
+  const create = timingOf(await repeat(START_UP_RUNS, () => onOneCore(mallorn.create(files))));
+  return { create, apply: timingOf(await repeat(START_UP_RUNS, () => onOneCore(mallorn.apply(files)))) };
 }
 
 function* inputs(folder: string): Generator<{ name: string; files: () => Files }> {
@@ -169,19 +130,19 @@ async function measureCase(name: string, files: Files): Promise<Record<string, u
   const bytes = statSync(files.target).size;
   console.log(`\n${name}: ${bytes} bytes`);
   const wanted = hashFile(files.target);
-  const floor = await repeat(Number(values.runs), () => copyAndHash(files));
-  const floorSeconds = median(floor);
+  const floorSeconds = timingOf(await repeat(Number(values.runs), () => copyAndHash(files))).seconds;
   console.log(`  cp + sha256sum ${floorSeconds.toFixed(2)} s, ${rate(bytes, floorSeconds)} MB/s`);
-  const figures: Figures[] = [];
+  const figures: (Figures | NotFinished)[] = [];
   for (const tool of TOOLS) figures.push(await measureTool(tool, files, wanted));
   const bsdiff = figures.find(({ tool }) => tool === 'bsdiff');
   for (const one of figures) console.log(`  ${describe(one, bytes, bsdiff)}`);
   return { name, bytes, floorSeconds, tools: figures };
 }
 
-async function measureTool(tool: Tool, files: Files, wanted: string): Promise<Figures> {
+async function measureTool(tool: Tool, files: Files, wanted: string): Promise<Figures | NotFinished> {
   // One creation: at these sizes it takes minutes, and other tools need hours.
-  const created = await onOneCore(tool.create(files));
+  const created = await onOneCoreWithin(tool.create(files), Number(values.limit));
+  if (created === null) return { tool: tool.name, notFinishedAfterSeconds: Number(values.limit) };
   const patchBytes = statSync(files.patch).size;
   const applied = await repeat(Number(values.runs), () => {
     rmSync(files.output, { force: true });
@@ -191,10 +152,8 @@ async function measureTool(tool: Tool, files: Files, wanted: string): Promise<Fi
   return {
     tool: tool.name,
     patchBytes,
-    createSeconds: created.seconds,
-    createRssMiB: mib(created.peakRssKiB),
-    applySeconds: median(applied),
-    applyRssMiB: mib(applied[0]!.peakRssKiB),
+    create: timingOf([created]),
+    apply: timingOf(applied),
   };
 }
 
@@ -203,15 +162,19 @@ async function copyAndHash({ source, output }: Files): Promise<MeasuredRun> {
   return onOneCore(['sh', '-c', 'cp "$0" "$1" && sha256sum "$1"', source, output]);
 }
 
-/** The command on the first core alone, so that threads do not count as speed. */
 function onOneCore(command: readonly string[]): Promise<MeasuredRun> {
-  return isInstalled('taskset')
-    ? measureCommand('taskset', ['-c', '0', ...command])
-    : measureCommand(command[0]!, command.slice(1));
+  const [program, ...args] = pinned(command);
+  return measureCommand(program!, args);
 }
 
-function isInstalled(tool: string): boolean {
-  return spawnSync('which', [tool]).status === 0;
+function onOneCoreWithin(command: readonly string[], limitSeconds: number): Promise<MeasuredRun | null> {
+  const [program, ...args] = pinned(command);
+  return measureWithin(program!, args, limitSeconds);
+}
+
+/** The command on the first core alone, so that threads do not count as speed. */
+function pinned(command: readonly string[]): readonly string[] {
+  return isInstalled('taskset') ? ['taskset', '-c', '0', ...command] : command;
 }
 
 async function repeat(times: number, run: () => Promise<MeasuredRun>): Promise<MeasuredRun[]> {
@@ -220,9 +183,15 @@ async function repeat(times: number, run: () => Promise<MeasuredRun>): Promise<M
   return runs;
 }
 
-function median(runs: readonly MeasuredRun[]): number {
-  const sorted = runs.map(({ seconds }) => seconds).sort((a, b) => a - b);
-  return sorted[sorted.length >> 1]!;
+/** Medians. */
+function timingOf(runs: readonly MeasuredRun[]): Timing {
+  const seconds = median(runs.map((run) => run.seconds));
+  const cpuSeconds = Math.max(LEAST_SECONDS, median(runs.map((run) => run.cpuSeconds ?? run.seconds)));
+  return { seconds, cpuSeconds, rssMiB: mib(runs[0]!.peakRssKiB) };
+}
+
+function median(times: readonly number[]): number {
+  return [...times].sort((a, b) => a - b)[times.length >> 1]!;
 }
 
 function mib(kib: number | null): number | null {
@@ -233,10 +202,22 @@ function rate(bytes: number, seconds: number): string {
   return (bytes / 1e6 / seconds).toFixed(1);
 }
 
-function describe(one: Figures, bytes: number, bsdiff: Figures | undefined): string {
-  const times = (own: number, its: number | undefined): string =>
-    its === undefined ? '' : `, ${(its / own).toFixed(2)} x bsdiff's speed`;
-  const create = `create ${one.createSeconds.toFixed(2)} s (${one.createRssMiB} MiB${times(one.createSeconds, bsdiff?.createSeconds)})`;
-  const apply = `apply ${one.applySeconds.toFixed(2)} s = ${rate(bytes, one.applySeconds)} MB/s (${one.applyRssMiB} MiB${times(one.applySeconds, bsdiff?.applySeconds)})`;
-  return `${one.tool.padEnd(18)} ${String(one.patchBytes).padStart(10)} bytes; ${create}; ${apply}`;
+function describe(one: Figures | NotFinished, bytes: number, bsdiff: Figures | NotFinished | undefined): string {
+  const tool = one.tool.padEnd(18);
+  if ('notFinishedAfterSeconds' in one) return `${tool} create not finished after ${one.notFinishedAfterSeconds} s`;
+  const against = (phase: 'create' | 'apply'): string => {
+    const { cpuSeconds } = one[phase];
+    if (bsdiff === undefined) return '';
+    if (!('notFinishedAfterSeconds' in bsdiff))
+      return `, ${(bsdiff[phase].cpuSeconds / cpuSeconds).toFixed(2)} x bsdiff's speed`;
+    if (phase === 'apply') return '';
+    return `, over ${(bsdiff.notFinishedAfterSeconds / one.create.seconds).toFixed(1)} x bsdiff's speed`;
+  };
+  const create = `create ${describeTiming(one.create)}${against('create')}`;
+  const apply = `apply ${describeTiming(one.apply)} = ${rate(bytes, one.apply.seconds)} MB/s${against('apply')}`;
+  return `${tool} ${String(one.patchBytes).padStart(10)} bytes; ${create}; ${apply}`;
+}
+
+function describeTiming({ seconds, cpuSeconds, rssMiB }: Timing): string {
+  return `${seconds.toFixed(2)} s (${cpuSeconds.toFixed(2)} s of CPU, ${rssMiB} MiB)`;
 }

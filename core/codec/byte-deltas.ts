@@ -43,14 +43,15 @@ export function decodeByteDeltas(
   memory: ByteDeltaMemory,
   source: Uint8Array,
   target: Uint8Array,
+  from: number,
+  to: number,
   rest: () => number,
 ): void {
   const { state, shift, upFrom, downFrom } = decoder;
   const { byteZero, byteSign, byteUnary } = layout;
-  const { length } = target;
   let { range, code } = decoder;
   let { size, last, before, sign } = memory;
-  for (let i = 0; i < length; i++) {
+  for (let i = from; i < to; i++) {
     const activity = activityOf(size);
     let context = byteZero + 9 * activity + 3 * (last < 2 ? last : 2) + (before < 2 ? before : 2);
     let p = state[context]!;

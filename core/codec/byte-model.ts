@@ -34,6 +34,9 @@ import { type ByteHistory, NO_BYTE, SourcePointer } from './source-pointer.js';
 
 /** Bytes that a match begins with. */
 const MATCH_MIN = 5;
+/** Each byte counts this times as much as the one behind it; the oldest so much. */
+const HASH = 0x2f0b4c47;
+const OLDEST = Math.imul(Math.imul(HASH, HASH), Math.imul(HASH, HASH));
 /** Of the last eight bytes, so many may be other than the match's. */
 const MATCH_MISSES = 4;
 /** Contexts that need no source. */
@@ -299,9 +302,26 @@ export class ByteModel {
 
   /** Puts dictionary and segment, as far as they are known, into the table of places. */
   private index(end: number): void {
-    const known = this.text.dictionary.length + end;
+    const { dictionary } = this.text;
+    const known = dictionary.length + end;
+    const inDictionary = Math.min(known, dictionary.length + 1);
+    if (this.indexed + MATCH_MIN < inDictionary) this.indexDictionary(dictionary, inDictionary - MATCH_MIN);
     for (; this.indexed + MATCH_MIN < known; this.indexed++)
       this.places[this.hashAt(this.indexed)] = this.indexed + MATCH_MIN;
+  }
+
+  /** Places before `end`: `hashAt` of all of them, each from the one before it. */
+  private indexDictionary(dictionary: Uint8Array, end: number): void {
+    const { places } = this;
+    const shift = 32 - this.placeBits;
+    let sum = this.sumAt(this.indexed);
+    places[spread(sum) >>> shift] = this.indexed + MATCH_MIN;
+    for (let at = this.indexed + 1; at < end; at++) {
+      const gone = Math.imul(dictionary[at - 1]! + 1, OLDEST);
+      sum = Math.imul(sum - gone, HASH) + dictionary[at + MATCH_MIN - 1]! + 1;
+      places[spread(sum) >>> shift] = at + MATCH_MIN;
+    }
+    this.indexed = end;
   }
 
   private findMatch(at: number): void {
@@ -324,9 +344,13 @@ export class ByteModel {
   }
 
   private hashAt(place: number): number {
-    let hash = 0;
-    for (let i = 0; i < MATCH_MIN; i++) hash = Math.imul(hash, 0x2f0b4c47) + this.place(place + i) + 1;
-    return Math.imul(hash ^ (hash >>> 15), 0x85ebca6b) >>> (32 - this.placeBits);
+    return spread(this.sumAt(place)) >>> (32 - this.placeBits);
+  }
+
+  private sumAt(place: number): number {
+    let sum = 0;
+    for (let i = 0; i < MATCH_MIN; i++) sum = Math.imul(sum, HASH) + this.place(place + i) + 1;
+    return sum;
   }
 
   private place(place: number): number {
@@ -337,6 +361,10 @@ export class ByteModel {
   private at(index: number): number {
     return index < 0 ? 0 : this.text.history[index]!;
   }
+}
+
+function spread(sum: number): number {
+  return Math.imul(sum ^ (sum >>> 15), 0x85ebca6b);
 }
 
 /** Binary digits of a number. */

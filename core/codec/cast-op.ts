@@ -10,6 +10,9 @@ import { type ChannelPlaces, MAX_PLACE, rescaleFloat, rescaleInt8, rescaleInt32,
 /** Bytes of the longest run on either side, a Q6_K block, as whole words: the least an I/O buffer may have. */
 export const CAST_RUN_BYTES = 212;
 
+/** Elements of int8 from int8 in a run: they have no blocks, and short runs took longer to set up than to predict. */
+const RESCALED_RUN = 128;
+
 export interface CastParameters extends ChannelPlaces {
   /** from << 4 | to. */
   readonly castTypes: number;
@@ -35,7 +38,7 @@ export class CastOp {
   private readonly walk = new BlockWalk(Q8_0_LAYOUT);
   private readonly predicted = new Uint8Array(CAST_RUN_BYTES);
   /** Of the run that `predict` made last, for int8 from int8. */
-  readonly fractions = new Uint8Array(CAST_RUN);
+  readonly fractions = new Uint8Array(RESCALED_RUN);
 
   /** Reads what follows the op's length and shift. Null when the op is sound, else what was expected. */
   read(ops: VarintReader, type: number, targetBytes: number): string | null {
@@ -98,7 +101,7 @@ export class CastOp {
 
   /** Target bytes of one run. */
   get runBytes(): number {
-    return runBytes(this.to);
+    return this.from === CAST_I8 ? RESCALED_RUN : runBytes(this.to);
   }
 
   /** Elements of a block of the new type. */
@@ -113,8 +116,8 @@ export class CastOp {
 
   /** Most target bytes that, like their source, fit in `capacity` bytes; whole runs. */
   targetBytesFor(capacity: number): number {
-    const longer = Math.max(runBytes(this.from), runBytes(this.to));
-    return Math.floor(capacity / longer) * runBytes(this.to);
+    const { runBytes: run } = this;
+    return Math.floor(capacity / Math.max(runBytes(this.from), run)) * run;
   }
 
   /**
@@ -130,7 +133,7 @@ export class CastOp {
     write: (bytes: Uint8Array) => void,
   ): void {
     const width = ELEMENT_BYTES[op.type]!;
-    const runTarget = runBytes(this.to);
+    const { runBytes: runTarget } = this;
     const runSource = this.sourceBytes(runTarget);
     for (let at = 0, from = 0; at < targetBytes; at += runTarget, from += runSource) {
       const length = Math.min(runTarget, targetBytes - at);

@@ -89,53 +89,55 @@ export class ElementModels implements BlockCoder {
   /** Differences of `target` to `source`: of every element, or of the changed ones behind the gaps between them. */
   delta(type: number, source: Uint8Array, target: Uint8Array): void {
     if (!this.isSparse) {
-      this.dense(type, source, target);
+      this.dense(type, source, target, 0, target.length);
       return;
     }
     const width = ELEMENT_BYTES[type]!;
-    for (let at = 0; at < target.length; ) {
+    // At once, and changed elements over it: a copy for each gap took longer than all else. An encoder has them there already.
+    if (!this.coder.encodes) target.set(source);
+    for (let at = 0; at < target.length; at += width) {
       if (this.gapLeft < 0)
         this.gapLeft = this.gaps.gap(this.coder.encodes ? unchangedElements(source, target, at, width) : 0);
       const same = Math.min(this.gapLeft, (target.length - at) / width);
-      target.set(source.subarray(at, at + same * width), at);
       this.wide?.skip(same);
       this.narrow?.skip(same);
       this.gapLeft -= same;
       at += same * width;
       if (at === target.length) return;
-      this.dense(type, source.subarray(at, at + width), target.subarray(at, at + width));
+      this.dense(type, source, target, at, at + width);
       this.gapLeft = -1;
-      at += width;
     }
   }
 
-  private dense(type: number, source: Uint8Array, target: Uint8Array): void {
+  /** Of the elements in bytes [from, to). */
+  private dense(type: number, source: Uint8Array, target: Uint8Array, from: number, to: number): void {
     switch (ELEMENT_BYTES[type]) {
       case 1:
-        if (this.fast !== null) decodeByteDeltas(this.fast, this.layout, this.bytes, source, target, this.decodeRest);
+        if (this.fast !== null)
+          decodeByteDeltas(this.fast, this.layout, this.bytes, source, target, from, to, this.decodeRest);
         else
-          for (let i = 0; i < target.length; i++)
+          for (let i = from; i < to; i++)
             target[i] = source[i]! + this.byteDelta(((target[i]! - source[i]!) << 24) >> 24, source[i]!, NO_FRACTION);
         return;
       case 2:
-        if (this.wide === null) this.delta16(type, source, target);
+        if (this.wide === null) this.delta16(type, source, target, from, to);
         else
-          for (let i = 0; i < target.length; i += 2)
+          for (let i = from; i < to; i += 2)
             writeU16(target, i, this.wide.element(type, readU16(source, i), readU16(target, i)));
         return;
       default:
-        if (this.wide === null) this.delta32(type, source, target);
+        if (this.wide === null) this.delta32(type, source, target, from, to);
         else
-          for (let i = 0; i < target.length; i += 4)
+          for (let i = from; i < to; i += 4)
             writeU32(target, i, this.wide.element(type, readI32(source, i), readI32(target, i)));
     }
   }
 
-  private delta16(type: number, source: Uint8Array, target: Uint8Array): void {
+  private delta16(type: number, source: Uint8Array, target: Uint8Array, from: number, to: number): void {
     const ordered = type === ELEMENT_FLOAT16 || type === ELEMENT_BFLOAT16;
     const exponentShift = type === ELEMENT_BFLOAT16 ? 7 : 10;
     const exponentMask = type === ELEMENT_BFLOAT16 ? 0xff : type === ELEMENT_FLOAT16 ? 0x1f : 0;
-    for (let i = 0; i < target.length; i += 2) {
+    for (let i = from; i < to; i += 2) {
       const old = source[i]! | (source[i + 1]! << 8);
       const now = target[i]! | (target[i + 1]! << 8);
       const raw = ordered ? toOrdered16(now) - toOrdered16(old) : now - old;
@@ -146,9 +148,9 @@ export class ElementModels implements BlockCoder {
     }
   }
 
-  private delta32(type: number, source: Uint8Array, target: Uint8Array): void {
+  private delta32(type: number, source: Uint8Array, target: Uint8Array, from: number, to: number): void {
     const ordered = type === ELEMENT_FLOAT32;
-    for (let i = 0; i < target.length; i += 4) {
+    for (let i = from; i < to; i += 4) {
       const old = readI32(source, i);
       const now = readI32(target, i);
       const raw = ordered ? (toOrdered32(now) - toOrdered32(old)) | 0 : (now - old) | 0;

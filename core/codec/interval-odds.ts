@@ -30,9 +30,9 @@ export class IntervalOdds {
   private readonly means: Float64Array;
   private readonly inverses: Float64Array;
   /** That the value lies beyond the interval's near end, its far end, and where it is cut. */
-  private readonly near: Float64Array;
-  private readonly far: Float64Array;
-  private readonly middle: Float64Array;
+  private near: Float64Array;
+  private far: Float64Array;
+  private middle: Float64Array;
   private readonly count: number;
   private side = 1;
 
@@ -88,8 +88,15 @@ export class IntervalOdds {
 
   /** Goes on with the part beyond the last cut, or the one before it. */
   take(beyond: number): void {
-    const { near, far, middle } = this;
-    (beyond === 1 ? near : far).set(middle);
+    // The cut is that end now, and the end's memory takes the next cut.
+    const { middle } = this;
+    if (beyond === 1) {
+      this.middle = this.near;
+      this.near = middle;
+    } else {
+      this.middle = this.far;
+      this.far = middle;
+    }
   }
 
   private survivals(edge: number, out: Float64Array): void {

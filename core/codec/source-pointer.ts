@@ -89,9 +89,9 @@ export class SourcePointer {
 
   private lookAround(position: number, text: ByteHistory): void {
     const from = this.at;
-    let best = fit(position, from, text) + FIT_MARGIN;
+    let best = fit(position, from, text, -1) + FIT_MARGIN;
     for (let place = from - WINDOW; place <= from + WINDOW; place++) {
-      const score = fit(position, place, text);
+      const score = fit(position, place, text, best);
       if (score <= best) continue;
       best = score;
       this.at = place;
@@ -158,13 +158,14 @@ export class SourcePointer {
   }
 }
 
-/** In how far the bytes before `position` are those before a place in the source. */
-function fit(position: number, place: number, { dictionary, history }: ByteHistory): number {
+/** In how far the bytes before `position` are those before a place in the source; anything up to `least` where that is no more. */
+function fit(position: number, place: number, { dictionary, history }: ByteHistory, least: number): number {
   if (place < FIT_BYTES || place > dictionary.length) return -1;
   let score = 0;
   for (let back = 1; back <= FIT_BYTES; back++) {
     const byte = history[position - back]!;
     if (dictionary[place - back] === byte) score += byte === 0 ? FIT_ZERO : FIT;
+    else if (score + FIT * (FIT_BYTES - back) <= least) return score;
   }
   return score;
 }

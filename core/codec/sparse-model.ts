@@ -36,10 +36,11 @@ export class SparseModel {
     const size = this.size(31 - Math.clz32(value + 1));
     this.before = size;
     if (size === 0) return 0;
-    const below = value + 1 - 2 ** size;
+    const leading = (1 << size) >>> 0;
+    const below = value + 1 - leading;
     const rest = Math.min(size - 1, MOST_DIRECT_BITS);
     const top = coder.bit(layout.gapTop + size, (below >>> rest) & 1);
-    return 2 ** size + top * 2 ** rest + coder.direct(rest, below & (2 ** rest - 1)) - 1;
+    return leading + (top << rest) + coder.direct(rest, below & ((1 << rest) - 1)) - 1;
   }
 
   private size(value: number): number {

@@ -49,6 +49,8 @@ const BUCKET_ONE = 10;
 /** Signs as contexts: plus, minus, none yet. */
 const NO_SIGN = 2;
 const LEAST_UNIT = 2 ** -149;
+/** 2 ** i: where i is no constant, V8 calls the C library for it. */
+const POWERS = Float64Array.from({ length: 33 }, (_, i) => 2 ** i);
 
 export class WideModel {
   private readonly coder: BitCoder;
@@ -168,7 +170,7 @@ export class WideModel {
     contexts[1] = this.bucketOf(far[best]! / unit);
     contexts[2] = columnBucket;
     contexts[3] = (nearBucket & ~7) | (columnBucket >> 3);
-    contexts[4] = Math.floor(this.centre / 2 ** scale.fractionBits) & (WIDE_BUCKETS - 1);
+    contexts[4] = Math.floor(this.centre / POWERS[scale.fractionBits]!) & (WIDE_BUCKETS - 1);
     contexts[5] = best;
   }
 
@@ -206,18 +208,18 @@ export class WideModel {
     const short = scale.top === 0xffff;
     odds.begin(this.side, this.edge(1), this.edge(short ? 2 ** 16 : 2 ** 32));
     const size = this.size(best, value < 1 ? 0 : 31 - Math.clz32(value), short ? 3 : 4);
-    let distance = 2 ** size;
+    let distance = POWERS[size]!;
     let left = size;
     for (let node = 1; left > 0 && left > size - WIDE_TOP_BITS; ) {
       left--;
-      const bit = this.topBit(size, node, distance + 2 ** left, (value >>> left) & 1);
+      const bit = this.topBit(size, node, distance + POWERS[left]!, (value >>> left) & 1);
       node = (node << 1) | bit;
-      if (bit === 1) distance += 2 ** left;
+      if (bit === 1) distance += POWERS[left]!;
     }
     while (left > 0) {
       const run = Math.min(left, 16);
       left -= run;
-      distance += coder.direct(run, (value >>> left) & (2 ** run - 1)) * 2 ** left;
+      distance += coder.direct(run, (value >>> left) & ((1 << run) - 1)) * POWERS[left]!;
     }
     return distance;
   }
@@ -227,7 +229,7 @@ export class WideModel {
     let node = 1 << (4 - highest);
     let size = 0;
     for (let bit = highest; bit >= 0; bit--) {
-      odds.cut(this.edge(2 ** (size + (1 << bit))), sizes.odds);
+      odds.cut(this.edge(POWERS[size + (1 << bit)]!), sizes.odds);
       for (let i = 0; i < WIDE_SIZE_INPUTS; i++)
         sizes.states[i] = (i * WIDE_BUCKETS + contexts[i]!) * WIDE_NODES + node;
       const coded = sizes.bit((value >> bit) & 1, node, WIDE_NODES + best);

@@ -4,6 +4,7 @@ import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from '../codec/cast.js';
 import { CastOp, NO_SCALES } from '../codec/cast-op.js';
 import { type BlockCoder, KNOWING_CODER } from '../codec/requantise.js';
 import type { RunScales } from './cast-scales.js';
+import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
 export interface CastPiece extends CastTypes {
@@ -72,16 +73,25 @@ export interface Predicted {
   readonly fractions: Uint8Array | null;
 }
 
-/** What a cast that predicts bytes makes of the piece's source. */
-export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array): Predicted {
+const bytesScratch = scratchBytes();
+const fractionScratch = scratchBytes();
+
+/**
+ * What a cast that predicts bytes makes of the piece's source; views, valid until the next call.
+ * @param done target bytes of the op before, whole runs
+ */
+export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array, done = 0): Predicted {
   setUp(piece, cast);
-  const bytes = new Uint8Array(piece.length);
-  const fractions = op.hasFractions ? new Uint8Array(piece.length) : null;
+  const bytes = bytesScratch.take(piece.length);
+  const fractions = op.hasFractions ? fractionScratch.take(piece.length) : null;
   const run = op.runBytes;
   const runSource = op.sourceBytes(run);
   for (let at = 0, read = 0; at < bytes.length; at += run, read += runSource) {
     const length = Math.min(run, bytes.length - at);
-    bytes.set(op.predict(source.subarray(read, read + runSource), length, at, cast.scales?.bytes ?? NO_BYTES), at);
+    bytes.set(
+      op.predict(source.subarray(read, read + runSource), length, done + at, cast.scales?.bytes ?? NO_BYTES),
+      at,
+    );
     fractions?.set(op.fractions.subarray(0, length), at);
   }
   return { bytes, fractions };

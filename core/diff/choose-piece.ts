@@ -16,6 +16,7 @@ import {
 import type { DType } from '../formats/model.js';
 import { type CastPiece, takeResidual } from './cast-residual.js';
 import { castPiece, copy, delta, GUESSED_TYPES, literal, type Piece, splitPlanes } from './pieces.js';
+import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
 /** Elements looked at when nothing says what the bytes are. */
@@ -48,9 +49,12 @@ export function elementTypeOf(dtype: DType): number {
   }
 }
 
+/** Of what is only looked at. */
+const planesScratch = scratchBytes();
+
 /** @param source the counterpart, as long as `target`; null where there is none */
 export function chooseTyped(type: number, source: Uint8Array | null, sourceOffset: number, target: Uint8Array): Piece {
-  const planes = scratch(target.length);
+  const planes = planesScratch.take(target.length);
   let best = literal(target.length);
   let least = planesCost(target, 1);
   if (type !== ELEMENT_BYTE) {
@@ -70,7 +74,7 @@ export function chooseTyped(type: number, source: Uint8Array | null, sourceOffse
 /** A cast, unless a literal looks cheaper than what the cast leaves over. */
 export function chooseCast(cast: CastPiece, source: Uint8Array, sourceOffset: number, target: Uint8Array): Piece {
   const piece = castPiece(target.length, sourceOffset, cast);
-  const planes = scratch(target.length);
+  const planes = planesScratch.take(target.length);
   takeResidual(piece, cast, source, target, planes);
   const castCost = planesCost(planes, ELEMENT_BYTES[piece.type]!);
   const plain = chooseTyped(piece.type, null, 0, target);
@@ -121,14 +125,6 @@ export function chooseGuessed(source: Uint8Array | null, sourceOffset: number, t
 export function chooseCopy(source: Uint8Array, sourceOffset: number, target: Uint8Array): Piece | null {
   for (let i = 0; i < target.length; i++) if (source[i] !== target[i]) return null;
   return copy(target.length, sourceOffset);
-}
-
-let scratchBytes = new Uint8Array(0);
-
-/** Memory for planes that are only looked at: a segment's worth, allocated once. */
-function scratch(length: number): Uint8Array {
-  if (scratchBytes.length < length) scratchBytes = new Uint8Array(length);
-  return scratchBytes.subarray(0, length);
 }
 
 /** Bits that an order-0 coder would need for each plane with a table of its own. */

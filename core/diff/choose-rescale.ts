@@ -13,9 +13,10 @@ import { blockBits } from './block-bits.js';
 import { predictCast, takeResidual } from './cast-residual.js';
 import { floatBytes, type RunScales, zeroOf } from './cast-scales.js';
 import { axesOf, type ChannelAxis, cutAxis } from './channel-axes.js';
-import { planesCost } from './choose-piece.js';
-import { commonRatio, type Fit, numbersOf, RatioFitter } from './fit-ratios.js';
+import { countsBits, planesCost } from './choose-piece.js';
+import { commonRatio, type Fit, MOST_CHANNELS, numbersOf, RatioFitter } from './fit-ratios.js';
 import { castPiece, delta, type Piece } from './pieces.js';
+import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
 /** Bits that an op costs beside its ratios. */
@@ -27,6 +28,19 @@ const LITTLE = 0.1;
 
 /** Weights trained from scratch fit a ratio near zero, and what that leaves is the weights: a literal then has the better models. */
 const LITERAL_MARGIN = 0.95;
+
+/** From here on a run is first looked at in part: one stretch of so many, of so many bytes. */
+const SAMPLED_BYTES = 128 << 10;
+const SAMPLED_SHARE = 4;
+const STRETCH_BYTES = 4096;
+/** What a part says holds for the whole to less than this. */
+const CLEARLY = 1.05;
+
+const planesScratch = scratchBytes();
+const fractionScratch = scratchBytes();
+
+/** Values of a byte. */
+const SYMBOLS = 256;
 
 /** A tensor's run, its counterpart, and the tensors they are of. */
 export interface RescaleRun {
@@ -52,7 +66,7 @@ export function chooseRescaled(type: number, run: RescaleRun): Piece[] | null {
 
 function chooseRequantised(type: number, { source, sourceOffset, target, isNeural }: RescaleRun): Piece | null {
   const piece = castPiece(target.length, sourceOffset, { from: type, to: type, scales: null });
-  const planes = new Uint8Array(target.length);
+  const planes = planesScratch.take(target.length);
   takeDelta(ELEMENT_BYTE, source, target, planes);
   const plain = Math.min(planesCost(planes, 1), planesCost(target, 1));
   takeResidual(piece, piece.cast!, source, target, planes);
@@ -64,19 +78,35 @@ function chooseRequantised(type: number, { source, sourceOffset, target, isNeura
 /** int8 weights: one op for the run, or several where it has more channels than an op may have scales. */
 function chooseRescaledInt8(run: RescaleRun): Piece[] | null {
   const { target, source } = run;
-  const planes = new Uint8Array(target.length);
+  const planes = planesScratch.take(target.length);
   takeDelta(ELEMENT_INT8, source, target, planes);
   const plain = planesCost(planes, 1);
   if (plain < LITTLE * target.length) return null;
-  let least = Math.min(plain, LITERAL_MARGIN * planesCost(target, 1));
+  const found = alternatives(run);
+  return cheapest(found, run, Math.min(plain, LITERAL_MARGIN * planesCost(target, 1)));
+}
+
+/** The first of the cheapest of `found` below `least` bits, or null. Long runs are looked at in full only where a part leaves it open. */
+function cheapest(found: readonly Piece[][], run: RescaleRun, least: number): Piece[] | null {
+  let near = found;
+  if (run.target.length >= SAMPLED_BYTES) {
+    const estimates = found.map((pieces) => bitsOf(pieces, run, SAMPLED_SHARE));
+    const most = CLEARLY * Math.min(least, ...estimates);
+    near = found.filter((_, i) => estimates[i]! <= most);
+    if (near.length === 1 && CLEARLY * Math.min(...estimates) < least) return near[0]!;
+  }
   let best: Piece[] | null = null;
-  for (const pieces of alternatives(run)) {
-    const bits = pieces.reduce((sum, piece) => sum + opBits(piece), residualBits(pieces, run));
+  for (const pieces of near) {
+    const bits = bitsOf(pieces, run, 1);
     if (bits >= least) continue;
     least = bits;
     best = pieces;
   }
   return best;
+}
+
+function bitsOf(pieces: readonly Piece[], run: RescaleRun, share: number): number {
+  return pieces.reduce((sum, piece) => sum + opBits(piece), share * residualBits(pieces, run, share));
 }
 
 /** One ratio where the container has one, and what fitting gives: rows alone, rows with columns. */
@@ -100,6 +130,7 @@ function alternatives(run: RescaleRun): Piece[][] {
     const length = Math.min(whole - at, step - (first % step));
     // A whole number of columns' periods fits between rows, so that one phase does for both.
     const { axis, phase } = cutAxis(rows, first, length);
+    if (axis.count > MOST_CHANNELS) return found;
     const [old, now] = [olds.subarray(at, at + length), news.subarray(at, at + length)];
     const fits = new RatioFitter(old, now, { rows: axis, columns: crossed }, phase).fits();
     const pieces = fits.map((fit) => {
@@ -192,25 +223,38 @@ function opBits({ cast, length }: Piece): number {
   return length > 0 ? bits : 0;
 }
 
-/** As planesCost, of the residual as one and of what lies at each fraction of a rounding apart: the lesser of both. */
-function residualBits(pieces: readonly Piece[], { source, target, isNeural }: RescaleRun): number {
-  const residual = new Uint8Array(target.length);
-  const fractions = new Uint8Array(target.length).fill(FRACTIONS);
-  let at = 0;
+/**
+ * As planesCost, of the residual as one and of what lies at each fraction of a rounding apart: the lesser of both.
+ * @param share of every so many stretches of each piece only the first is looked at
+ */
+function residualBits(pieces: readonly Piece[], { source, target, isNeural }: RescaleRun, share: number): number {
+  const memory = planesScratch.take(target.length);
+  const fractions = fractionScratch.take(isNeural ? target.length : 0).fill(FRACTIONS);
+  let start = 0;
+  let seen = 0;
   for (const piece of pieces) {
-    const [old, now] = [source.subarray(at, at + piece.length), target.subarray(at, at + piece.length)];
-    const predicted = piece.cast === undefined ? null : predictCast(piece, piece.cast, old);
-    if (predicted?.fractions && isNeural) fractions.set(predicted.fractions, at);
-    takeDelta(ELEMENT_INT8, predicted?.bytes ?? old, now, residual.subarray(at, at + piece.length));
-    at += piece.length;
+    const end = start + piece.length;
+    const stretch = share === 1 ? piece.length : STRETCH_BYTES;
+    for (let at = start; at < end; at += share * stretch) {
+      const length = Math.min(stretch, end - at);
+      const [old, now] = [source.subarray(at, at + length), target.subarray(at, at + length)];
+      const predicted =
+        piece.cast === undefined ? null : predictCast({ ...piece, length }, piece.cast, old, at - start);
+      if (predicted?.fractions && isNeural) fractions.set(predicted.fractions, seen);
+      takeDelta(ELEMENT_INT8, predicted?.bytes ?? old, now, memory.subarray(seen, seen + length));
+      seen += length;
+    }
+    start = end;
   }
+  const residual = memory.subarray(0, seen);
+  const whole = planesCost(residual, 1);
+  if (!isNeural) return whole;
+  const counts = new Uint32Array((FRACTIONS + 1) * SYMBOLS);
+  for (let i = 0; i < residual.length; i++) counts[fractions[i]! * SYMBOLS + residual[i]!]!++;
   let apart = 0;
-  for (let fraction = 0; fraction <= FRACTIONS; fraction++)
-    apart += planesCost(
-      residual.filter((_, i) => fractions[i] === fraction),
-      1,
-    );
-  return Math.min(planesCost(residual, 1), apart);
+  for (let first = 0; first < counts.length; first += SYMBOLS)
+    apart += countsBits(counts.subarray(first, first + SYMBOLS));
+  return Math.min(whole, apart);
 }
 
 /** Bits that the four-byte numbers in `planes` take as Exp-Golomb codes: small tensors have no statistics. */

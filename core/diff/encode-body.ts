@@ -22,6 +22,7 @@ import { unitStart } from '../patch/unit.js';
 import type { ByteSource, Compressor, Hasher } from '../ports.js';
 import { BodyWriter } from './body-writer.js';
 import { ByteBuilder } from './byte-builder.js';
+import { planesCost } from './choose-piece.js';
 import { ByteMatcher } from './match-bytes.js';
 import type { TensorPart } from './match-slices.js';
 import { NeuralEncoder } from './neural-encoder.js';
@@ -111,6 +112,9 @@ const WORTH_A_TRY_BYTES = 2048;
 const FEW_LITERAL_BYTES = 128 << 10;
 const MUCH_MORE = 4;
 
+/** Weights come to at least this part of their bytes' order-0 entropy behind zstd, unless some of them come again. */
+const REPEATED = 0.75;
+
 const NO_PRIORS = new Uint8Array(0);
 const NO_DICTIONARY: Dictionary = { offset: 0, bytes: new Uint8Array(0) };
 
@@ -154,6 +158,7 @@ const nowhere: Spool = {
 class BodyEncoder {
   private readonly options: EncodeOptions;
   private readonly planner: SegmentPlanner;
+  private readonly reader: SourceReader | null;
   private readonly readSource: ReadSource;
   private readonly encoder = new PlainEncoder();
   /** The smallest way found to say the segment under way. */
@@ -189,10 +194,11 @@ class BodyEncoder {
     this.unitBytes = inPlace?.unitBytes ?? 0;
     const hasHistoryOnly = this.decodeClass === 1 && source === null && inPlace === null;
     this.segmentBytes = hasHistoryOnly ? STANDALONE_SEGMENT_BYTES : PROFILES[options.profile].segmentBytes;
+    this.reader = source === null ? null : new SourceReader(source);
     this.readSource = (offset, length) => this.readSourceRange(offset, length);
     this.planner = new SegmentPlanner({
       tensors: targetLayout.tensors.map((tensor, i) => parts[i] ?? [{ tensor, base: bases[i] ?? null }]),
-      matcher: source === null ? null : createMatcher(source),
+      matcher: this.reader === null ? null : new ByteMatcher(this.reader, new SourceIndex(this.reader)),
       readSource: this.readSource,
       isNeural: useNeural,
       canTranspose: this.decodeClass === 1,
@@ -251,7 +257,10 @@ class BodyEncoder {
     const plain = plans.filter((plan) => !isTransposed(plan));
     const costs = plain.map((plan) => this.offerPlain(plan, segment));
     if (this.neural !== null) {
-      const promising = [...promisingPlans(plain, costs), ...plans.filter(isTransposed)];
+      const promising = [
+        ...promisingPlans(plain, costs, this.hasRepeats(segment, costs.at(-1)!)),
+        ...plans.filter(isTransposed),
+      ];
       for (const plan of promising) this.offerNeural(this.neural, plan, segment);
     }
     if (this.trainer !== null && this.best!.kind === SEGMENT_NEURAL) this.trainer.add(this.trace);
@@ -282,6 +291,11 @@ class BodyEncoder {
     const header = this.codedHeader(SEGMENT_ZSTD, segment, plain.length, payload.length, dictionary);
     const dictionaryBytes = dictionary.bytes.length;
     return this.offer({ kind: SEGMENT_ZSTD, header, payload, plainBytes: plain.length, dictionaryBytes });
+  }
+
+  /** Whether a stand-alone segment, `packed` as bytes by zstd, holds weights twice: the byte model looks back, that of weights does not. */
+  private hasRepeats({ bytes }: Segment, packed: number): boolean {
+    return this.options.source === null && 8 * packed < REPEATED * planesCost(bytes, 1);
   }
 
   private offerNeural(neural: NeuralEncoder, plan: readonly Piece[], segment: Segment): void {
@@ -355,12 +369,15 @@ class BodyEncoder {
     const middle = segment.start + segment.bytes.length / 2 + this.planner.expectedDrift;
     const offset = Math.max(segment.floor, Math.min(source.size - length, Math.floor(middle - length / 2)));
     if (this.dictionary.bytes.length === length && this.dictionary.offset === offset) return;
-    const bytes = this.dictionary.bytes.length === length ? this.dictionary.bytes : new Uint8Array(length);
-    source.read(offset, bytes);
+    const held = this.reader?.held(offset, length) ?? null;
+    const bytes = held ?? (this.dictionary.bytes.length === length ? this.dictionary.bytes : new Uint8Array(length));
+    if (held === null) source.read(offset, bytes);
     this.dictionary = isTrainedDictionary(bytes) ? NO_DICTIONARY : { offset, bytes };
   }
 
   private readSourceRange(offset: number, length: number): Uint8Array {
+    const held = this.reader?.held(offset, length) ?? null;
+    if (held !== null) return held;
     if (this.sourceBytes.length < length) this.sourceBytes = new Uint8Array(Math.max(length, 1 << 16));
     const bytes = this.sourceBytes.subarray(0, length);
     const { source } = this.options;
@@ -370,13 +387,20 @@ class BodyEncoder {
   }
 }
 
-/** Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do. */
-function promisingPlans(plans: readonly (readonly Piece[])[], costs: readonly number[]): (readonly Piece[])[] {
+/**
+ * Those near the best, but where they are long without those that leave the byte model, a megabyte a second, much more to do.
+ * @param keepsBytes whether the last, bytes alone, is tried even so
+ */
+function promisingPlans(
+  plans: readonly (readonly Piece[])[],
+  costs: readonly number[],
+  keepsBytes: boolean,
+): (readonly Piece[])[] {
   const most = WORTH_A_TRY * Math.min(...costs) + WORTH_A_TRY_BYTES;
   const near = plans.filter((plan, i) => costs[i]! <= most && !isRepeat(plan, plans.slice(0, i)));
   const literalBytes = near.map(byteLiterals);
   const mostLiteral = Math.max(FEW_LITERAL_BYTES, MUCH_MORE * Math.min(...literalBytes));
-  return near.filter((_, i) => literalBytes[i]! <= mostLiteral);
+  return near.filter((plan, i) => literalBytes[i]! <= mostLiteral || (keepsBytes && plan === plans.at(-1)));
 }
 
 function isTransposed(plan: readonly Piece[]): boolean {
@@ -396,11 +420,6 @@ function isSame(a: Piece, b: Piece): boolean {
   const { kind, type, length, source, cast, columns, column, stride } = a;
   const isAlike = kind === b.kind && type === b.type && length === b.length && source === b.source;
   return isAlike && cast === b.cast && columns === b.columns && column === b.column && stride === b.stride;
-}
-
-function createMatcher(source: ByteSource): ByteMatcher {
-  const reader = new SourceReader(source);
-  return new ByteMatcher(reader, new SourceIndex(reader));
 }
 
 function sizeOf({ header, payload }: Candidate): number {

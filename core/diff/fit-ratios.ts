@@ -5,8 +5,10 @@
  * the container tell nothing of it. Encoder side only; sums run in file order, so that they are the same everywhere.
  */
 
+import { ChannelWalk } from '../codec/channel-walk.js';
 import { flipOf, zeroPointOf } from '../codec/rescale.js';
-import { type ChannelAxis, channelAt } from './channel-axes.js';
+import type { ChannelAxis } from './channel-axes.js';
+import { Scratch } from './scratch.js';
 
 /** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */
 const CUT_OFF = 0x7fff;
@@ -19,11 +21,23 @@ export interface Fit {
   readonly columns: Float32Array | null;
 }
 
+const walk = new ChannelWalk();
+const places = (length: number): Uint16Array => new Uint16Array(length);
+const rowScratch = new Scratch(places);
+const columnScratch = new Scratch(places);
+const shorts = (length: number): Int16Array => new Int16Array(length);
+const oldScratch = new Scratch(shorts);
+const newScratch = new Scratch(shorts);
+
+/** Most channels of an axis that is fitted. */
+export const MOST_CHANNELS = 1 << 16;
+
+/** One at a time: they share memory. */
 export class RatioFitter {
   private readonly old: Int16Array;
   private readonly now: Int16Array;
-  private readonly rowOf: Uint32Array;
-  private readonly columnOf: Uint32Array | null;
+  private readonly rowOf: Uint16Array;
+  private readonly columnOf: Uint16Array | null;
   private readonly rowCount: number;
   private readonly columnCount: number;
 
@@ -36,8 +50,8 @@ export class RatioFitter {
   ) {
     this.old = old;
     this.now = now;
-    this.rowOf = channels(axes.rows, phase, old.length);
-    this.columnOf = axes.columns === null ? null : channels(axes.columns, phase, old.length);
+    this.rowOf = channels(axes.rows, rowScratch.take(old.length), phase);
+    this.columnOf = axes.columns === null ? null : channels(axes.columns, columnScratch.take(old.length), phase);
     this.rowCount = axes.rows.count;
     this.columnCount = axes.columns?.count ?? 0;
   }
@@ -61,7 +75,7 @@ export class RatioFitter {
   }
 
   /** Ratios of the channels in `of`, given those of the others. */
-  private fit(of: Uint32Array, count: number, others: Uint32Array | null, given: Float32Array | null): Float32Array {
+  private fit(of: Uint16Array, count: number, others: Uint16Array | null, given: Float32Array | null): Float32Array {
     const { old, now } = this;
     const products = new Float64Array(count);
     const squares = new Float64Array(count);
@@ -78,19 +92,23 @@ export class RatioFitter {
 
 /**
  * What bytes stand for, relative to their zero point (ChannelPlaces.zero).
- * @param isMarked whether those at the ends of the range are CUT_OFF
+ * @param isMarked whether those at the ends of the range are CUT_OFF; each sort has its memory, valid until the next call for it
  */
 export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): Int16Array {
   const flip = flipOf(zero);
   const zeroPoint = zeroPointOf(zero);
-  return Int16Array.from(bytes, (byte) => {
-    const value = ((byte ^ flip) << 24) >> 24;
-    return isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
-  });
+  const numbers = (isMarked ? newScratch : oldScratch).take(bytes.length);
+  for (let i = 0; i < bytes.length; i++) {
+    const value = ((bytes[i]! ^ flip) << 24) >> 24;
+    numbers[i] = isMarked && (value >= LARGEST || value <= -LARGEST) ? CUT_OFF : value - zeroPoint;
+  }
+  return numbers;
 }
 
-function channels(axis: ChannelAxis, phase: number, elements: number): Uint32Array {
-  return Uint32Array.from({ length: elements }, (_, i) => channelAt(axis, phase + i));
+function channels(axis: ChannelAxis, found: Uint16Array, phase: number): Uint16Array {
+  walk.begin(axis.count, axis.inner, axis.group, axis.outer, phase);
+  for (let i = 0; i < found.length; i++, walk.next()) found[i] = walk.channel;
+  return found;
 }
 
 /** Fraction bits that a ratio keeps: the fit knows no more, and zeros cost nothing. `elements` share it. */

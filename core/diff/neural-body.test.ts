@@ -152,3 +152,17 @@ test('a stand-alone patch sees what lies more than a segment of the profile befo
   const once = { ...target, bytes: bytes.slice(0, segmentBytes) };
   assert.ok(roundTrip(null, target, 'gateway') < roundTrip(null, once, 'gateway') + 2000);
 });
+
+test('a stand-alone patch of a model that holds its weights twice has them once', () => {
+  const [rows, columns] = [64, 1024];
+  const weights = new Float32Array(rows * columns);
+  const random = noise(4 * weights.length, 6);
+  // Sums of four bytes: as weights do, they cluster around zero.
+  for (let i = 0; i < weights.length; i++)
+    weights[i] = (random[4 * i]! + random[4 * i + 1]! + random[4 * i + 2]! + random[4 * i + 3]! - 510) / 4096;
+  const once = new Uint8Array(weights.buffer);
+  const twice = new Uint8Array([...once, ...once]);
+  const one = roundTrip(null, model('f32', once, [rows, columns], []), 'gateway');
+  const both = roundTrip(null, model('f32', twice, [2 * rows, columns], []), 'gateway');
+  assert.ok(both < 1.05 * one, `${both} bytes, of one half ${one}`);
+});

@@ -202,7 +202,7 @@ export class SegmentPlanner {
     const sourceOffset = base.offset + start;
     const run: RescaleRun = {
       ...{ base, tensor, sourceOffset, start, mostScales: this.options.mostScales, isNeural: this.options.isNeural },
-      source: this.options.readSource(sourceOffset, body).slice(),
+      source: this.options.readSource(sourceOffset, body),
       target: bytes.subarray(head, head + body),
     };
     const pieces = chooseRescaled(type, run);

@@ -15,8 +15,8 @@ const LARGE_BYTES = 64 << 20;
 export class SourceIndex {
   /** Source offsets in units of `spacing`, -1 where empty. */
   private readonly slots: Int32Array;
-  /** More bits of the hash: a slot that merely collides is not worth a read of the source. */
-  private readonly tags: Uint16Array;
+  /** More bits of the hash: a slot that merely collides is not worth a read of the source. None where that is in memory. */
+  private readonly tags: Uint16Array | null;
   private readonly shift: number;
   private readonly spacing: number;
 
@@ -25,7 +25,7 @@ export class SourceIndex {
     const bits = tableBits(Math.ceil(source.size / this.spacing));
     this.shift = 32 - bits;
     this.slots = new Int32Array(2 ** bits).fill(-1);
-    this.tags = new Uint16Array(2 ** bits);
+    this.tags = source.isWhole ? null : new Uint16Array(2 ** bits);
     const run = Math.floor((MAX_VIEW_BYTES - HASHED_BYTES) / this.spacing) * this.spacing;
     for (let start = 0; start + HASHED_BYTES <= source.size; start += run) {
       const bytes = source.view(start, run + HASHED_BYTES);
@@ -33,17 +33,17 @@ export class SourceIndex {
         const hash = hash8(bytes, i);
         const slot = hash >>> this.shift;
         this.slots[slot] = (start + i) / this.spacing;
-        this.tags[slot] = hash;
+        if (this.tags !== null) this.tags[slot] = hash;
       }
     }
   }
 
-  /** A source offset whose 8 bytes likely equal those at `at`, or -1. */
+  /** A source offset whose 8 bytes may equal those at `at`, likely where reading it would cost something; or -1. */
   find(bytes: Uint8Array, at: number): number {
     const hash = hash8(bytes, at);
     const slot = hash >>> this.shift;
     const entry = this.slots[slot]!;
-    return entry < 0 || this.tags[slot] !== (hash & 0xffff) ? -1 : entry * this.spacing;
+    return entry < 0 || (this.tags !== null && this.tags[slot] !== (hash & 0xffff)) ? -1 : entry * this.spacing;
   }
 }
 

@@ -23,11 +23,22 @@ export class SourceReader {
     source.read(0, this.window);
   }
 
+  /** Whether reads cost no more than memory does. */
+  get isWhole(): boolean {
+    return this.window.length === this.size;
+  }
+
   /** Bytes [offset, offset + length) of the source, or fewer at its end; a view, valid until the next call. `length` <= 512 KiB. */
   view(offset: number, length: number): Uint8Array {
     const end = Math.min(offset + length, this.size);
     if (offset < this.windowStart || end > this.windowStart + this.window.length) this.move(offset);
     return this.window.subarray(offset - this.windowStart, end - this.windowStart);
+  }
+
+  /** The same of any length, where the source is whole; null where it is not, or ends before. A view that stays valid. */
+  held(offset: number, length: number): Uint8Array | null {
+    const isInside = offset >= 0 && length <= this.size - offset;
+    return this.isWhole && isInside ? this.window.subarray(offset, offset + length) : null;
   }
 
   private move(offset: number): void {
