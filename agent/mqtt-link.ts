@@ -131,6 +131,8 @@ export class MqttLink {
       reconnectPeriod: this.reconnectDelayMs(),
       // Credentials are put right at the broker while devices keep knocking.
       reconnectOnConnackError: true,
+      // The library otherwise keeps a buffer ready for each of 65,536 numbers: 8 MB.
+      writeCache: false,
       connectTimeout: 30_000,
       ...(this.options.announces ? { will: this.will() } : {}),
       ...(protocolVersion === 5 ? { properties: { maximumPacketSize: MAX_PACKET_BYTES } } : {}),
