@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 
 export type Fault =
   /** Destroys the connection after this many body bytes. */
@@ -25,6 +26,14 @@ export type Fault =
   /** 200 without Content-Length, followed by this many bytes too many. */
   | { readonly kind: 'too-long'; readonly extraBytes: number }
   | { readonly kind: 'encoded' }
+  /** Compresses the body, and says so. */
+  | { readonly kind: 'gzip' }
+  /** A Content-Length that is `shift` bytes from the truth; where more is promised than comes, the connection ends. */
+  | { readonly kind: 'length'; readonly shift: number }
+  /** No Content-Length: chunks. */
+  | { readonly kind: 'chunked' }
+  /** Sends the head of its answer a byte at a time and never ends it. */
+  | { readonly kind: 'slow-head'; readonly byteDelayMs: number }
   /** Waits this long before each block of 16 KiB. */
   | { readonly kind: 'slow'; readonly blockDelayMs: number };
 
@@ -118,6 +127,7 @@ export class PatchServer {
       response.writeHead(302, { location: fault.location }).end();
       return;
     }
+    if (fault?.kind === 'slow-head') return dripHead(response, fault.byteDelayMs);
     const bytes = fault?.kind === 'replace' ? fault.bytes : file;
     const etag = fault?.kind === 'replace' ? fault.etag : etagOf(file);
     const fresh = seen.ifRange === null || seen.ifRange === etag;
@@ -132,10 +142,14 @@ export class PatchServer {
     const headers: Record<string, string | number> = { etag, 'accept-ranges': 'bytes' };
     if (range !== null) headers['content-range'] = `bytes ${start}-${end - 1}/${bytes.length}`;
     if (fault?.kind === 'encoded') headers['content-encoding'] = 'br';
-    if (fault?.kind !== 'too-long') headers['content-length'] = end - start;
+    const body = fault?.kind === 'gzip' ? gzipSync(bytes.subarray(start, end)) : bytes.subarray(start, end);
+    if (fault?.kind === 'gzip') headers['content-encoding'] = 'gzip';
+    if (fault?.kind !== 'too-long' && fault?.kind !== 'chunked') {
+      headers['content-length'] = body.length + (fault?.kind === 'length' ? fault.shift : 0);
+    }
     response.writeHead(range === null ? 200 : 206, headers);
     if (seen.method === 'HEAD') response.end();
-    else await this.send(response, bytes.subarray(start, end), fault);
+    else await this.send(response, body, fault);
   }
 
   private async send(response: ServerResponse, body: Uint8Array, fault: Fault | null): Promise<void> {
@@ -146,7 +160,7 @@ export class PatchServer {
       await this.write(response, body.subarray(at, Math.min(at + BLOCK_BYTES, limit)));
     }
     if (fault?.kind === 'too-long') await this.write(response, new Uint8Array(fault.extraBytes));
-    if (fault?.kind === 'cut') response.destroy();
+    if (fault?.kind === 'cut' || fault?.kind === 'length') response.destroy();
     else if (fault?.kind !== 'stall' || limit === body.length) response.end();
   }
 
@@ -161,6 +175,15 @@ export class PatchServer {
         resolve();
       });
     });
+  }
+}
+
+async function dripHead(response: ServerResponse, byteDelayMs: number): Promise<void> {
+  const { socket } = response;
+  socket?.write('HTTP/1.1 200 OK\r\nX-Slow: ');
+  while (socket !== null && !socket.destroyed) {
+    socket.write('s');
+    await new Promise((resolve) => setTimeout(resolve, byteDelayMs));
   }
 }
 
