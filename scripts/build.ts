@@ -37,6 +37,7 @@ const PRODUCTS: readonly Product[] = [
   { entry: 'scripts/demo.ts', output: 'dist/scripts/demo.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/test-kill.ts', output: 'dist/scripts/test-kill.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/test-fleet.ts', output: 'dist/scripts/test-fleet.js', options: nodeBundle, worker: '../worker.js' },
+  { entry: 'scripts/bench-idle.ts', output: 'dist/scripts/bench-idle.js', options: nodeBundle, worker: '../worker.js' },
   { entry: 'scripts/fuzz.ts', output: 'dist/scripts/fuzz.js', options: nodeBundle },
   { entry: 'scripts/bench-size.ts', output: 'dist/scripts/bench-size.js', options: nodeBundle, worker: '../worker.js' },
 ];

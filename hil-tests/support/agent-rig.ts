@@ -129,8 +129,8 @@ export class AgentRig {
     this.agent = null;
   }
 
-  /** The agent as a process of its own: this test file's, or the built program. `env` is added to what it inherits. */
-  startChild(cliPath?: string, env: Record<string, string> = {}): void {
+  /** The agent as a process of its own: this test file's, or the built program. `env` is added to what it inherits. Gives its id. */
+  startChild(cliPath?: string, env: Record<string, string> = {}): number {
     const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
     const args =
       cliPath === undefined
@@ -142,6 +142,7 @@ export class AgentRig {
     });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => this.log.push(text.trimEnd()));
     this.child = child;
+    return child.pid ?? 0;
   }
 
   /** Code of a child that ends by itself; null when a signal ended it. */
