@@ -5,9 +5,9 @@ import { it } from 'node:test';
 import { UpdateCycles } from './support/update-cycles.js';
 
 const SCRATCH = existsSync('/dev/shm') ? '/dev/shm' : undefined;
-const WARM = 500;
-const CYCLES = 2000;
-/** Compiled code comes and goes; updates that left a kilobyte each would be more. */
+const WARM = 2000;
+const CYCLES = 4000;
+/** Compiled code comes and goes; updates that left half a kilobyte each would be more. */
 const MAX_GROWTH_BYTES = 1_000_000;
 
 it(`holds no more after ${CYCLES} updates than after ${WARM}`, { timeout: 300_000 }, async (t) => {

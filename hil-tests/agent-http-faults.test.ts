@@ -78,12 +78,19 @@ describe('an update over HTTP', { timeout: 300_000 }, () => {
   async function attempt(update: Update, limits: DownloadLimits = LIMITS, again = false): Promise<UpdateRunResult> {
     const baseSha256 = sha256Hex(OLD);
     const url = server.urlOf(update === SMALL ? 'small' : 'longer');
-    const desired = { id: 'd', model: 'm', version: '2', targetSha256: sha256Hex(update.target), patches: [] };
+    const desired = {
+      id: 'd',
+      orderId: 'o',
+      model: 'm',
+      version: '2',
+      targetSha256: sha256Hex(update.target),
+      patches: [],
+    };
     const job: Job = { desired, choice: { kind: 'patch', url, size: update.patch.length, baseSha256 } };
     const policy = { allowedHosts: ['127.0.0.1'], allowInsecureHttp: false };
     const session = localSession(slots, [KEYS.publicKey]);
     const signal = new AbortController().signal;
-    const result = await runUpdate({ session, job, again, policy, limits, signal });
+    const result = await runUpdate({ session, job, again, header: null, policy, limits, signal });
     if (result.kind === 'staged') await session.commit();
     return result;
   }

@@ -1,7 +1,7 @@
 /**
  * What the built agent costs while it has nothing to do: resident memory and processor time of its process, connected to a broker, once
- * freshly started and once after an update. Then what 10,000 updates leave behind. Ends with one line of JSON; fails over the limits.
- * Needs /proc.
+ * freshly started and once after an update. Then what 10,000 updates leave behind. Ends with one line of JSON; fails over the limits,
+ * which for memory hold for the fresh agent alone: what an update leaves to the process is told and not judged. Needs /proc.
  *
  *   npm run bench:idle                    a minute each
  *   npm run bench:idle -- --seconds 10 --cycles 1000
@@ -20,7 +20,7 @@ const MAX_CPU_PERCENT = 0.5;
 const MAX_GROWTH_BYTES = 1_000_000;
 /** Compiling and the first garbage collections are over by then. */
 const SETTLE_MS = 10_000;
-const WARM_CYCLES = 500;
+const WARM_CYCLES = 2000;
 /** Linux: 100 everywhere that Node runs. */
 const TICKS_PER_SECOND = 100;
 
@@ -46,10 +46,8 @@ try {
 }
 const grown = await growth(Number(values.cycles));
 console.log(JSON.stringify({ node: process.version, seconds, started, updated, ...grown }));
-const tooMuch = [started, updated].some(
-  ({ rssMiB, cpuPercent }) => rssMiB > MAX_RSS_MIB || cpuPercent > MAX_CPU_PERCENT,
-);
-if (tooMuch || grown.grownBytes > MAX_GROWTH_BYTES) process.exitCode = 1;
+const isBusy = [started, updated].some(({ cpuPercent }) => cpuPercent > MAX_CPU_PERCENT);
+if (isBusy || started.rssMiB > MAX_RSS_MIB || grown.grownBytes > MAX_GROWTH_BYTES) process.exitCode = 1;
 
 interface Idle {
   /** The most that was seen. */
@@ -76,7 +74,10 @@ function rssKib(pid: number): number {
 /** User and system time of all its threads: fields 14 and 15 of proc(5), behind the name in brackets. */
 function cpuTicks(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 13);
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13);
   return Number(user) + Number(system);
 }
 

@@ -9,7 +9,7 @@ import { isTerminal } from '../../agent/jobs/job-messages.js';
 import { JobServer } from '../../agent/jobs/job-server.js';
 import { JobStore } from '../../agent/jobs/job-store.js';
 import type { State } from '../../agent/machine-types.js';
-import { AgentRig, TRUSTED } from '../support/agent-rig.js';
+import { AgentRig, TOPICS, TRUSTED } from '../support/agent-rig.js';
 import { noise, sha256Hex } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
 import { DiskView, PatchGeometry } from './disk.js';
@@ -130,6 +130,10 @@ export class StateDevice {
     writeFileSync(this.flag, '');
   }
 
+  consent(to: 'download' | 'activate'): void {
+    void this.rig.broker.publish(TOPICS.consent, JSON.stringify({ targetSha256: this.newSha256, for: [to] }));
+  }
+
   stallAfter(fraction: number): void {
     this.rig.server.fault = () => ({ kind: 'stall', afterBytes: Math.floor(this.patchBytes * fraction) });
   }
@@ -187,7 +191,8 @@ export class StateDevice {
     if (disk.activeSha256 === this.newSha256 || this.way.ends.status !== 'SUCCEEDED') return () => 0;
     const checkpoint = this.geometry && disk.checkpoint(this.geometry);
     if (this.geometry === null || checkpoint === null) return () => this.patchBytes;
-    if (checkpoint.targetOffset === NEW.length) return () => HEAD_BYTES;
+    // The head of the patch, all that it still needs, lies in its own state.
+    if (checkpoint.targetOffset === NEW.length) return () => 0;
     const resumesAt = Math.max(this.geometry.fileOffset(checkpoint.frameIndex), HEAD_BYTES);
     return () => HEAD_BYTES + this.patchBytes - resumesAt;
   }

@@ -72,6 +72,24 @@ export function waysTo(flag: string): Record<State['kind'], readonly [Way, ...Wa
         ends: DONE,
       },
     ],
+    held: [
+      {
+        where: 'with a download that nobody consented to',
+        config: { consent: ['download'] },
+        reach: (device) => device.order(),
+        restart: (device) => device.consent('download'),
+        ends: DONE,
+      },
+    ],
+    staged: [
+      {
+        where: 'with a switch that nobody consented to',
+        config: { consent: ['activate'] },
+        reach: (device) => device.order(),
+        restart: (device) => device.consent('activate'),
+        ends: DONE,
+      },
+    ],
     applying: [
       {
         where: 'with part of the patch applied',

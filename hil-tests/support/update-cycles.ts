@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { ApplySession } from '../../agent/apply-messages.js';
+import { NO_CONDITIONS } from '../../agent/holds.js';
 import { JsonFile } from '../../agent/json-file.js';
 import { AgentRuntime } from '../../agent/runtime.js';
 import { PatchServer } from './patch-server.js';
@@ -29,7 +30,10 @@ export class UpdateCycles {
     this.server = server;
     this.runtime = new AgentRuntime({
       settings: {
+        device: 'gw-1',
         model: 'pose',
+        consent: [],
+        conditions: NO_CONDITIONS,
         fullImage: 'never',
         maxPatchBytes: PATCH.length,
         allowedHosts: null,
