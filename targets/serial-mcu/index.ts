@@ -1,6 +1,7 @@
 /** Microcontrollers on serial lines, as a gateway sees them. */
 
 export { type ByteLink, LinkLost, realTimers, type Timers } from './byte-link.js';
+export { type DeltaStep, DeltaStream } from './delta-stream.js';
 export { DeltaUpdate } from './delta-update.js';
 export {
   type DeviceDescription,
