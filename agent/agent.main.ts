@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import type { SlotDirectory } from '../targets/node/slot-directory.js';
 import { birthDocument } from './compose/birth.js';
 import { countBoot } from './compose/boot-count.js';
+import { startChildUnit } from './compose/child-unit.js';
 import { openTrust, readTlsFiles, type TlsFiles } from './compose/configured-files.js';
 import { openJobs } from './compose/jobs.js';
 import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
+import type { UnitOptions } from './compose/unit-options.js';
 import type { AgentConfig, ModelConfig } from './config.js';
 import { parseConsent } from './consent.js';
 import { JsonFile } from './json-file.js';
@@ -88,9 +90,10 @@ async function compose(
   const isOnly = config.models === undefined;
   const bootCount = await countBoot(new JsonFile(join(stateFolder, 'boots.json')), log);
   let link: MqttLink | null = null;
-  const units: Unit[] = [];
+  const models: Unit[] = [];
   const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
-  const jobs = await openJobs({ config, bootCount, units: () => units, link: () => link, log });
+  const jobs = await openJobs({ config, bootCount, units: () => models, link: () => link, log });
+  const shared = { pace, trust, ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
     const unit: Unit = createModelUnit({
@@ -99,10 +102,7 @@ async function compose(
       statePath: join(stateFolder, isOnly ? 'state.json' : `state-${name}.json`),
       topics: isOnly ? deviceTopics(topicPrefix, device) : modelTopics(topicPrefix, device, name),
       hearsDesired: jobs === null,
-      pace,
-      ...(now === undefined ? {} : { now }),
-      ...(tickMs === undefined ? {} : { tickMs }),
-      trust,
+      ...shared,
       workerEntry,
       onState: (state) => jobs?.client.observe(state),
       publish: (reported) => {
@@ -111,14 +111,15 @@ async function compose(
       },
       log: logOf(options, name),
     });
-    units.push(unit);
+    models.push(unit);
   }
-  // All of them first: an order is for one of them.
-  for (const { name, runtime } of units) {
+  // Only when all are there: an order is for one of them.
+  for (const { name, runtime } of models) {
     await runtime.start({ forgetWish: jobs !== null && !jobs.router.isBusyFor(jobs.client, name) });
     const { installed_version: version, sha256 } = runtime.reported();
     logOf(options, name)('info', 'agent started', { device, version, sha256 });
   }
+  const units = [...models, ...(await startChildren(options, shared, () => link))];
   const startedLink = new MqttLink({
     ...config.mqtt,
     ...tls,
@@ -163,6 +164,29 @@ function consent(payload: Uint8Array, units: readonly Unit[], log: Log): void {
   const parsed = parseConsent(payload);
   if (parsed.kind === 'unreadable') log('warn', parsed.message);
   else for (const { runtime } of units) runtime.consent(parsed.consent);
+}
+
+async function startChildren(
+  { config, log }: StartOptions,
+  shared: Omit<UnitOptions, 'config' | 'log'>,
+  link: () => MqttLink | null,
+): Promise<Unit[]> {
+  const { children, stateFolder } = config;
+  if (children.length === 0) return [];
+  // Loaded on demand: few gateways talk to microcontrollers.
+  const serial = await import('../targets/serial-mcu/index.js');
+  const units: Unit[] = [];
+  try {
+    for (const child of children) {
+      const statePath = join(stateFolder, `child-${child.name}.json`);
+      const childLog: Log = (level, message, fields) => log(level, message, { child: child.name, ...fields });
+      units.push(await startChildUnit({ ...shared, config, child, serial, statePath, link, log: childLog }));
+    }
+    return units;
+  } catch (error) {
+    await Promise.all(units.map((unit) => unit.stop()));
+    throw error;
+  }
 }
 
 /** Lines of one among several models say of which. */

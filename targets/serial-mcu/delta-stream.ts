@@ -73,6 +73,8 @@ export class DeltaStream {
   private piece: { readonly start: number; readonly bytes: Uint8Array } = { start: 0, bytes: NOTHING };
   /** The patch's first bytes, once the preamble is among them. */
   private head: Uint8Array | null = null;
+  /** The last answer was none that was expected. */
+  private isDoubtful = false;
   /** Furthest offset the device had, and faults since that moved. */
   private gained = -1;
   private faults = 0;
@@ -98,12 +100,19 @@ export class DeltaStream {
     let answer = isFirst ? await this.begin() : await this.stream(offset);
     for (;;) {
       if (answer['state'] === 'staged') return { kind: 'done' };
-      if (answer['state'] === 'idle') answer = await this.begin();
-      else {
-        const wanted = this.offsetOf(answer);
-        if (wanted === this.end && !isPending(answer)) return { kind: 'input' };
-        if (wanted < this.piece.start || wanted > this.end) return { kind: 'seek', offset: wanted };
+      const wanted = this.offsetOf(answer);
+      const isHere = wanted >= this.piece.start && wanted < this.end;
+      if (answer['state'] === 'idle') {
+        answer = await this.begin();
+        this.isDoubtful = false;
+      } else if (isHere || (wanted === this.end && isPending(answer))) {
         answer = await this.stream(wanted);
+      } else if (this.isDoubtful) {
+        // In raw framing it may be noise, and to fetch other bytes costs more than to ask.
+        answer = await this.status();
+        this.isDoubtful = false;
+      } else {
+        return wanted === this.end ? { kind: 'input' } : { kind: 'seek', offset: wanted };
       }
     }
   }
@@ -156,6 +165,7 @@ export class DeltaStream {
 
   /** Sends from `start` on until something has to be looked at: no more bytes, a jump, a fault. */
   private async stream(start: number): Promise<Answer> {
+    this.isDoubtful = false;
     let next = start;
     let last: Answer | null = null;
     const flying: Chunk[] = [];
@@ -164,7 +174,8 @@ export class DeltaStream {
         flying.push(this.send(next));
         next = flying[flying.length - 1]!.end;
       }
-      if (flying.length === 0) return last ?? this.finish();
+      // The last word on the patch counts, and may be noise in raw framing: it is asked for again.
+      if (flying.length === 0) return last === null || this.end === this.patchBytes ? this.finish() : last;
       const found = await this.firstAnswer(flying);
       if (found === null) {
         this.countFault();
@@ -196,6 +207,7 @@ export class DeltaStream {
       answer = found.answer;
     }
     this.note(answer);
+    this.isDoubtful = true;
     // A frame that is asked for again is noise, not progress.
     if (this.offsetOf(answer) <= this.gained) this.countFault();
     return answer;
