@@ -3,9 +3,11 @@
  * of their own. Through serial ports it is hil-tests/serial/child-cases.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import type { DesiredDocument } from '../agent/desired.js';
 import { publishDesired } from '../agent/publish-desired.js';
 import type { Reported } from '../agent/reported.js';
@@ -13,6 +15,7 @@ import { childTopics } from '../agent/topics.js';
 import { key, LARGE, MEDIUM, type Update } from './serial/models.js';
 import { AgentRig, playAgentRole, STRANGER, TRUSTED } from './support/agent-rig.js';
 import { noise, sha256Hex } from './support/make-patch.js';
+import { repoRoot } from './support/paths.js';
 import { SimulatedBoard } from './support/simulated-board.js';
 
 const OLD = noise(60_000, 1);
@@ -174,6 +177,21 @@ if (!playAgentRole()) {
         (await reported('camera', 'refused')).error?.message ?? '',
         /the document wants 7+, the patch makes/,
       );
+    });
+
+    it('a model that the device has staged is switched to, and not sent again', async () => {
+      await startRig({ camera: MEDIUM });
+      const document = await made('camera', MEDIUM);
+      const [patch] = readdirSync(rig.www).filter((name) => name.endsWith('.mlrn'));
+      const args = ['flash', '--port', boards[0]!.url, '--patch', join(rig.www, patch!), '--no-activate'];
+      await promisify(execFile)(process.execPath, [join(repoRoot, 'dist/cli.js'), ...args]);
+      assert.equal(boards[0]!.activeHash(), sha256Hex(MEDIUM.old));
+      // What would be sent is not looked at.
+      rig.server.fault = () => ({ kind: 'replace', bytes: noise(document.patches[0]!.size, 9) });
+      await rig.startAgent();
+      await tell('camera', document);
+      await reported('camera', 'up_to_date');
+      assert.equal(boards[0]!.activeHash(), sha256Hex(MEDIUM.next));
     });
 
     it('a patch for gateways is no patch for a child', async () => {
