@@ -187,7 +187,7 @@ if (!playAgentRole()) {
       await promisify(execFile)(process.execPath, [join(repoRoot, 'dist/cli.js'), ...args]);
       assert.equal(boards[0]!.activeHash(), sha256Hex(MEDIUM.old));
       // What would be sent is not looked at.
-      rig.server.fault = () => ({ kind: 'replace', bytes: noise(document.patches[0]!.size, 9) });
+      rig.server.fault = () => ({ kind: 'replace', bytes: noise(document.patches[0]!.size, 9), etag: '"x"' });
       await rig.startAgent();
       await tell('camera', document);
       await reported('camera', 'up_to_date');
