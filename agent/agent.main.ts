@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import type { SlotDirectory } from '../targets/node/slot-directory.js';
+import { ApplyTurns } from './apply-turns.js';
 import { birthDocument } from './compose/birth.js';
 import { countBoot } from './compose/boot-count.js';
 import { startChildUnit } from './compose/child-unit.js';
@@ -94,6 +95,7 @@ async function compose(
   const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
   const jobs = await openJobs({ config, bootCount, units: () => models, link: () => link, log });
   const shared = { pace, trust, ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
+  const turns = new ApplyTurns(config.limits.maxParallelUpdates);
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
     const unit: Unit = createModelUnit({
@@ -104,6 +106,7 @@ async function compose(
       hearsDesired: jobs === null,
       ...shared,
       workerEntry,
+      turns,
       onState: (state) => jobs?.client.observe(state),
       publish: (reported) => {
         link?.publishReported(unit, reported);

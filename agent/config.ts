@@ -66,6 +66,8 @@ const limitsSchema = z.strictObject({
   maxPatchBytes: bytes.default(64 * GIB),
   /** Memory that a patch may ask the decoder to hold. */
   maxBufferBytes: bytes.default(DEFAULT_MAX_BUFFER_BYTES),
+  /** Of several models; others wait. A server that is slow for one then keeps the others waiting too. Default: all at once. */
+  maxParallelUpdates: z.number().int().min(1).max(MAX_MODELS).default(MAX_MODELS),
   /** Of the slots' file system, that have to stay free beside the new model. 0: what the slots themselves need. */
   minFreeBytes: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
 });

@@ -1,6 +1,7 @@
 /** A model of this agent's own: its slots on this machine's disk, written by an apply thread. */
 import type { SlotDirectory } from '../../targets/node/slot-directory.js';
 import { ApplyThread } from '../apply-thread.js';
+import type { ApplyTurns } from '../apply-turns.js';
 import { JsonFile } from '../json-file.js';
 import { AgentRuntime, type RuntimeOptions } from '../runtime.js';
 import type { UnitTopics } from '../topics.js';
@@ -16,6 +17,8 @@ export interface ModelUnitOptions extends UnitOptions, Pick<RuntimeOptions, 'onS
   /** Wishes come as retained documents, not as jobs. */
   readonly hearsDesired: boolean;
   readonly workerEntry: URL;
+  /** Shared by all of the agent's models. */
+  readonly turns: ApplyTurns;
 }
 
 export function createModelUnit(options: ModelUnitOptions): Unit {
@@ -25,7 +28,9 @@ export function createModelUnit(options: ModelUnitOptions): Unit {
     settings: machineSettings(config, trust, conditions),
     limits: { ...config.retry, pace: options.pace },
     stateFile: new JsonFile(options.statePath),
-    openSession: (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
+    openSession: options.turns.taking(
+      (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),
+    ),
     application: applicationOf(config, slots.currentPath, log),
     onTrust: (chain) => trust.offer(chain),
     publish,
