@@ -179,13 +179,28 @@ if (!playAgentRole()) {
       );
     });
 
+    /** By hand, as anybody with access to the port can. */
+    async function stage(board: SimulatedBoard): Promise<void> {
+      const [patch] = readdirSync(rig.www).filter((name) => name.endsWith('.mlrn'));
+      const args = ['flash', '--port', board.url, '--patch', join(rig.www, patch!), '--no-activate'];
+      await promisify(execFile)(process.execPath, [join(repoRoot, 'dist/cli.js'), ...args]);
+      assert.equal(board.activeHash(), sha256Hex(MEDIUM.old));
+    }
+
+    it('what a device without signatures has staged is not switched to on a stranger’s word', async () => {
+      await startRig({ camera: MEDIUM }, null);
+      const document = await made('camera', MEDIUM, { privateKey: STRANGER.privateKey });
+      await stage(boards[0]!);
+      await rig.startAgent();
+      await tell('camera', document);
+      assert.equal((await reported('camera', 'refused')).error?.reason, 'unknown-signer');
+      assert.equal(boards[0]!.activeHash(), sha256Hex(MEDIUM.old));
+    });
+
     it('a model that the device has staged is switched to, and not sent again', async () => {
       await startRig({ camera: MEDIUM });
       const document = await made('camera', MEDIUM);
-      const [patch] = readdirSync(rig.www).filter((name) => name.endsWith('.mlrn'));
-      const args = ['flash', '--port', boards[0]!.url, '--patch', join(rig.www, patch!), '--no-activate'];
-      await promisify(execFile)(process.execPath, [join(repoRoot, 'dist/cli.js'), ...args]);
-      assert.equal(boards[0]!.activeHash(), sha256Hex(MEDIUM.old));
+      await stage(boards[0]!);
       // What would be sent is not looked at.
       rig.server.fault = () => ({ kind: 'replace', bytes: noise(document.patches[0]!.size, 9), etag: '"x"' });
       await rig.startAgent();

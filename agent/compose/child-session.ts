@@ -59,7 +59,8 @@ export class ChildSession implements ApplySession {
       this.order = order;
       this.position = 0;
       this.progress = { targetBytes: 0, targetSize: 0 };
-      this.isStaged = info.other.state === 'staged' && info.other.sha256 === order.targetSha256;
+      // What a device took that checks no signatures, anybody may have sent it.
+      this.isStaged = info.signed && info.other.state === 'staged' && info.other.sha256 === order.targetSha256;
       this.stream = new this.options.serial.DeltaStream({
         client,
         patchBytes: order.patchBytes ?? Number.MAX_SAFE_INTEGER,
