@@ -78,6 +78,8 @@ export class DeltaStream {
   /** Furthest offset the device had, and faults since that moved. */
   private gained = -1;
   private faults = 0;
+  /** What the last fault was, where the device said it. */
+  private refusal: Error | null = null;
 
   constructor({ client, patchBytes, params, framing = 'console', onPreamble, onProgress }: StreamOptions) {
     this.client = client;
@@ -299,9 +301,12 @@ export class DeltaStream {
 
   private countFault(cause?: Error): void {
     this.faults++;
+    // A refusal is heard of, and then that nothing came of what was sent.
+    const reason = cause ?? this.refusal;
+    this.refusal = cause ?? null;
     if (this.faults >= RAW_FAULTS) this.framing = 'console';
     if (this.faults < MOST_FAULTS) return;
-    throw cause ?? new IoError(`the line is too bad: ${MOST_FAULTS} faults in a row, and none of the data through`);
+    throw reason ?? new IoError(`the line is too bad: ${MOST_FAULTS} faults in a row, and none of the data through`);
   }
 }
 

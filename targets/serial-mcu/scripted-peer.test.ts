@@ -154,14 +154,12 @@ for (const reason of ['BAD_FRAME', 'BAD_MAGIC', 'BAD_VERSION', 'BAD_HEADER', 'HE
     const peer = device(() => (faults-- > 0 ? refusal : null));
     await update(peer, 'console');
     assert.equal(peer.heard.filter(({ header }) => header.command === DELTA_BEGIN).length, 2, 'it was begun anew');
-    // Refused for ever, it is given up.
-    await assert.rejects(
-      update(
-        device(() => refusal),
-        'console',
-      ),
-      (error) => !(error instanceof LinkLost),
+    // Said again and again, it is.
+    const last = update(
+      device(() => refusal),
+      'console',
     );
+    await assert.rejects(last, (error) => error instanceof Refused && error.reason === reason);
   });
 }
 
