@@ -5,18 +5,22 @@
 import { join } from 'node:path';
 import type { FolderLock } from '../targets/node/folder-lock.js';
 import type { SlotDirectory } from '../targets/node/slot-directory.js';
+import { ApplyTurns } from './apply-turns.js';
 import { birthDocument } from './compose/birth.js';
 import { countBoot } from './compose/boot-count.js';
+import { startChildUnit } from './compose/child-unit.js';
 import { openTrust, readTlsFiles, type TlsFiles } from './compose/configured-files.js';
 import { openJobs } from './compose/jobs.js';
 import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
 import { Operations } from './compose/operations.js';
 import { lockStateFolder } from './compose/state-folder.js';
+import type { UnitOptions } from './compose/unit-options.js';
 import type { AgentConfig, ModelConfig } from './config.js';
 import { parseConsent } from './consent.js';
 import { JsonFile } from './json-file.js';
 import type { Log } from './log.js';
+import type { State } from './machine-types.js';
 import { modelConfigs } from './model-configs.js';
 import { MqttLink } from './mqtt-link.js';
 import { TokenBucket } from './pace.js';
@@ -100,10 +104,12 @@ async function compose(
   const isOnly = config.models === undefined;
   const bootCount = await countBoot(new JsonFile(join(stateFolder, 'boots.json')), log);
   let link: MqttLink | null = null;
-  const units: Unit[] = [];
+  const models: Unit[] = [];
   const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
   const operations = await Operations.load({ config, agentVersion, log, units: () => units, link: () => link });
-  const jobs = await openJobs({ config, bootCount, units: () => units, link: () => link, log });
+  const jobs = await openJobs({ config, bootCount, units: () => models, link: () => link, log });
+  const shared = { pace, trust, ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
+  const turns = new ApplyTurns(config.limits.maxParallelUpdates);
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
     const unit: Unit = createModelUnit({
@@ -114,11 +120,9 @@ async function compose(
       onBytes: (count) => operations.downloaded(name, count),
       topics: isOnly ? deviceTopics(topicPrefix, device) : modelTopics(topicPrefix, device, name),
       hearsDesired: jobs === null,
-      pace,
-      ...(now === undefined ? {} : { now }),
-      ...(tickMs === undefined ? {} : { tickMs }),
-      trust,
+      ...shared,
       workerEntry,
+      turns,
       onState: (state) => {
         operations.observe(name, state);
         jobs?.client.observe(state);
@@ -130,14 +134,15 @@ async function compose(
       },
       log: logOf(options, name),
     });
-    units.push(unit);
+    models.push(unit);
   }
-  // All of them first: an order is for one of them.
-  for (const { name, runtime } of units) {
+  // Only when all are there: an order is for one of them.
+  for (const { name, runtime } of models) {
     await runtime.start({ forgetWish: jobs !== null && !jobs.router.isBusyFor(jobs.client, name) });
     const { installed_version: version, sha256 } = runtime.reported();
     logOf(options, name)('info', 'agent started', { device, version, sha256 });
   }
+  const units = [...models, ...(await startChildren(options, shared, operations, () => link))];
   const startedLink = new MqttLink({
     ...config.mqtt,
     ...tls,
@@ -187,6 +192,33 @@ function consent(payload: Uint8Array, units: readonly Unit[], log: Log): void {
   const parsed = parseConsent(payload);
   if (parsed.kind === 'unreadable') log('warn', parsed.message);
   else for (const { runtime } of units) runtime.consent(parsed.consent);
+}
+
+async function startChildren(
+  { config, log }: StartOptions,
+  shared: Omit<UnitOptions, 'config' | 'log'>,
+  operations: Operations,
+  link: () => MqttLink | null,
+): Promise<Unit[]> {
+  const { children, stateFolder } = config;
+  if (children.length === 0) return [];
+  // Loaded on demand: few gateways talk to microcontrollers.
+  const serial = await import('../targets/serial-mcu/index.js');
+  const units: Unit[] = [];
+  const onState = (label: string, state: State): void => operations.observe(label, state);
+  const onBytes = (label: string, count: number): void => operations.downloaded(label, count);
+  try {
+    for (const child of children) {
+      const statePath = join(stateFolder, `child-${child.name}.json`);
+      const childLog: Log = (level, message, fields) => log(level, message, { child: child.name, ...fields });
+      const parts = { config, child, serial, statePath, link, onState, onBytes, log: childLog };
+      units.push(await startChildUnit({ ...shared, ...parts }));
+    }
+    return units;
+  } catch (error) {
+    await Promise.all(units.map((unit) => unit.stop()));
+    throw error;
+  }
 }
 
 /** Lines of one among several models say of which. */

@@ -12,6 +12,8 @@ export interface ChoicePolicy extends UrlPolicy {
   /** `never`: a device without a matching patch waits for one. What `ask` and `unmetered` wait for: holds.ts. */
   readonly fullImage: 'never' | 'ask' | 'unmetered' | 'always';
   readonly maxPatchBytes: number;
+  /** Of patches, best first. Default: all, the one with the larger frames first, which has less overhead and decodes faster on a gateway. */
+  readonly profiles?: readonly string[];
 }
 
 export interface Choice {
@@ -24,7 +26,6 @@ export interface Choice {
 
 export type Verdict = { kind: 'get'; choice: Choice } | { kind: 'refuse'; failure: Failure };
 
-/** Best first: the profile with the larger frames has less overhead and decodes faster on a gateway. */
 const PROFILES = ['gateway', 'mcu'];
 
 /** `activeSha256` is null on a device that has no model yet. */
@@ -47,9 +48,10 @@ export function choose(policy: ChoicePolicy, desired: Desired, activeSha256: str
 }
 
 function candidateFor(policy: ChoicePolicy, desired: Desired, activeSha256: string | null): Choice | null {
+  const { profiles = PROFILES } = policy;
   const ours = desired.patches
-    .filter((patch) => patch.baseSha256 === activeSha256 && PROFILES.includes(patch.profile))
-    .sort((a, b) => PROFILES.indexOf(a.profile) - PROFILES.indexOf(b.profile) || a.size - b.size);
+    .filter((patch) => patch.baseSha256 === activeSha256 && profiles.includes(patch.profile))
+    .sort((a, b) => profiles.indexOf(a.profile) - profiles.indexOf(b.profile) || a.size - b.size);
   const patch = ours[0];
   if (patch) return { kind: 'patch', url: patch.url, size: patch.size, baseSha256: patch.baseSha256 };
   if (policy.fullImage !== 'never' && desired.fullImage) {

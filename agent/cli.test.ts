@@ -24,7 +24,7 @@ import { makePatch, noise, sha256Hex, testKeypair } from '../hil-tests/support/m
 import { repoRoot } from '../hil-tests/support/paths.js';
 import { NodeSigner } from '../targets/node/hashing.js';
 import { SlotDirectory } from '../targets/node/slot-directory.js';
-import { DEFAULT_TOPIC_PREFIX, deviceTopics, modelTopics } from './topics.js';
+import { childTopics, DEFAULT_TOPIC_PREFIX, deviceTopics, modelTopics } from './topics.js';
 
 const built = join(repoRoot, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'mallorn-cli-'));
@@ -321,6 +321,18 @@ writeSync(1, sign(null, readFileSync(process.argv[2]), key));`;
       assert.deepEqual([phased.model, phased.rollout], ['kws', { fraction: 0.25, windowSeconds: 600 }]);
       assert.equal(phased.targetSize, statSync(at('target.bin')).size);
       assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, '--fraction', '1.5')).code, 2);
+      const child = ['--child', 'camera', '--mqtt', broker.url, '--device', 'one'];
+      assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, ...child)).code, 0);
+      const { patches } = JSON.parse(
+        broker.payloadOf(childTopics(DEFAULT_TOPIC_PREFIX, 'one', 'camera').desired) ?? 'null',
+      ) as typeof desired;
+      assert.deepEqual(
+        patches.map((patch) => (patch as { profile: string }).profile),
+        ['mcu'],
+      );
+      for (const wrong of [['--child', 'camera'], [...child, '--model-topic'], ['--model-topic']]) {
+        assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, ...wrong)).code, 2);
+      }
     } finally {
       await broker.stop();
     }

@@ -104,6 +104,23 @@ describe('config', () => {
     assert.equal(parse({ ...MINIMAL, fullImage: 'unmetered', unmetered }).unmetered?.intervalMs, 60_000);
   });
 
+  it('takes children on ports of their own', () => {
+    const child = { name: 'camera', port: '/dev/ttyUSB0', model: { name: 'pose' } };
+    const { children } = parse({ ...MINIMAL, children: [child] });
+    assert.deepEqual(children, [{ ...child, baud: 115_200, hooks: { timeoutMs: 60_000 } }]);
+    const other = { ...child, name: 'other', port: '/dev/ttyUSB1' };
+    for (const [changed, problem] of [
+      [{ name: 'camera' }, /^children\.1\.name: expected another one than children\.0 has/],
+      [{ port: '/dev/ttyUSB0' }, /^children\.1\.port: expected another one than children\.0 has/],
+      [{ name: 'a/b' }, /^children\.1\.name: expected 1 to 64/],
+      [{ health: { file: 'x' } }, /^children\.1\.health\.file: /],
+      [{ slots: 'x' }, /^children\.1\.slots: unknown key/],
+    ] as const) {
+      assert.match(problems({ ...MINIMAL, children: [child, { ...other, ...changed }] }), problem);
+    }
+    assert.match(problems({ ...MINIMAL, protocol: 'aws-iot-jobs', children: [child] }), /^children: AWS has no topics/);
+  });
+
   it('knows a file that is no JSON', () => {
     assert.throws(() => parseConfig('{', 'x.json'), /^ConfigError: x\.json:\n {2}not JSON/);
   });

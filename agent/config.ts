@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
-import { MAX_MODELS } from './limits.js';
+import { MAX_CHILDREN, MAX_MODELS } from './limits.js';
 import { LOG_LEVELS } from './log.js';
 import { modelProblems } from './model-configs.js';
 import { redactText } from './redact.js';
@@ -68,6 +68,8 @@ const limitsSchema = z.strictObject({
   maxPatchBytes: bytes.default(64 * GIB),
   /** Memory that a patch may ask the decoder to hold. */
   maxBufferBytes: bytes.default(DEFAULT_MAX_BUFFER_BYTES),
+  /** Of several models; others wait. A server that is slow for one then keeps the others waiting too. Default: all at once. */
+  maxParallelUpdates: z.number().int().min(1).max(MAX_MODELS).default(MAX_MODELS),
   /** Of the slots' file system, that have to stay free beside the new model. 0: what the slots themselves need. */
   minFreeBytes: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
 });
@@ -163,6 +165,18 @@ const modelSchema = z.strictObject({
   notify: notifySchema.optional(),
 });
 
+const childSchema = z.strictObject({
+  /** Names the child in topics and in files of the state folder. */
+  name: unitName,
+  /** Path of a serial port, or tcp://HOST:PORT of a serial server. */
+  port: z.string().min(1).max(1024),
+  baud: z.number().int().min(50).max(20_000_000).default(115_200),
+  model: z.strictObject({ name: z.string().min(1).max(128) }),
+  /** Without it a new model is good when the device still answers after the switch. No `file`. */
+  health: healthSchema.optional(),
+  hooks: hooksSchema.prefault({}),
+});
+
 export const configSchema = z.strictObject({
   /** Names this device in every topic. */
   device: deviceName,
@@ -183,6 +197,8 @@ export const configSchema = z.strictObject({
     .optional(),
   /** Several models, each with its own slots, state and topics. What an entry leaves out is as for the whole agent. */
   models: z.array(modelSchema).min(1).max(MAX_MODELS).optional(),
+  /** Microcontrollers on serial lines of this machine, each kept at its version over SMP (docs/serial.md). */
+  children: z.array(childSchema).max(MAX_CHILDREN).default([]),
   /** Folder of the agent's own state; default: `agent-state` beside the configuration file. */
   stateFolder: path.default('agent-state'),
   /** Public keys: 32 raw bytes, PEM or a line of OpenSSH each. This agent never installs what nobody it trusts has signed: at least one, or `trust`. */
@@ -241,6 +257,8 @@ export const configSchema = z.strictObject({
 });
 
 export type AgentConfig = z.infer<typeof configSchema>;
+
+export type ChildConfig = AgentConfig['children'][number];
 
 /** As if its model were the agent's only one. */
 export type ModelConfig = AgentConfig & { readonly model: NonNullable<AgentConfig['model']> };

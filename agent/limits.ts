@@ -23,3 +23,4 @@ export const MAX_DETAIL_LENGTH = 1024;
 
 /** That one agent keeps: each may hold an apply thread with its buffers. */
 export const MAX_MODELS = 16;
+export const MAX_CHILDREN = 64;

@@ -265,8 +265,9 @@ function rolledBack(settings: MachineSettings, state: StateOf<'rollingBack'>, ac
 }
 
 function retryAsked(state: State): Step {
-  if (state.kind !== 'refused' && state.kind !== 'failed' && state.kind !== 'waiting') return stay(state);
-  return readSlots(state, FRESH, null);
+  const rests =
+    state.kind === 'idle' || state.kind === 'refused' || state.kind === 'failed' || state.kind === 'waiting';
+  return rests ? readSlots(state, FRESH, null) : stay(state);
 }
 
 function rollbackAsked(state: State): Step {

@@ -1,6 +1,6 @@
 /** The models of a configuration: what each unit goes by, and what cannot be together. */
 import { resolve } from 'node:path';
-import type { AgentConfig, ModelConfig } from './config.js';
+import type { AgentConfig, ChildConfig, ModelConfig } from './config.js';
 
 type Application = Pick<AgentConfig, 'health' | 'hooks' | 'notify'>;
 
@@ -11,9 +11,17 @@ export function modelConfigs(config: AgentConfig): ModelConfig[] {
   return models.map(({ name, slots, ...own }) => ({ ...shared, ...definedOf(own), model: { name, slots } }));
 }
 
+/** As if the child's model were one of the agent's own: what the agent may download for it, and how it retries. */
+export function childConfig(config: AgentConfig, { model, health, hooks }: ChildConfig): ModelConfig {
+  const { models: _models, health: _health, family: _family, deviceClass: _class, ...shared } = config;
+  // Family and class a device checks itself; whole models are too large for a serial line to be sent without being asked for.
+  const own = { ...shared, fullImage: 'never', hooks, model: { name: model.name, slots: '' } } as const;
+  return health === undefined ? own : { ...own, health };
+}
+
 /** One problem a line, each with its path in the document. */
 export function modelProblems(config: AgentConfig): string[] {
-  const { model, models } = config;
+  const { model, models, children, protocol } = config;
   if ((model === undefined) === (models === undefined)) {
     return ['model: expected either model or models, got both or neither'];
   }
@@ -30,7 +38,17 @@ export function modelProblems(config: AgentConfig): string[] {
     ...(model === undefined ? own : applicationProblems('', config)),
     ...repeats(models ?? [], 'name', ({ name }) => name),
     ...repeats(models ?? [], 'slots', ({ slots }) => resolve(slots)),
+    ...children.flatMap((child, index) => childProblems(`children.${index}.`, child)),
+    ...repeats(children, 'name', ({ name }) => name, 'children'),
+    ...repeats(children, 'port', ({ port }) => port, 'children'),
+    ...(children.length > 0 && protocol === 'aws-iot-jobs' ? ['children: AWS has no topics for them'] : []),
   ];
+}
+
+function childProblems(where: string, child: ChildConfig): string[] {
+  const problems = applicationProblems(where, child);
+  if (child.health?.file !== undefined) problems.push(`${where}health.file: the model is not on this machine`);
+  return problems;
 }
 
 function applicationProblems(where: string, { health, hooks, notify }: Application): string[] {
@@ -52,11 +70,13 @@ function applicationProblems(where: string, { health, hooks, notify }: Applicati
 }
 
 /** Two units that wrote one folder or one topic would undo each other's work. */
-function repeats<T>(entries: readonly T[], key: string, pick: (entry: T) => string): string[] {
+function repeats<T>(entries: readonly T[], key: string, pick: (entry: T) => string, list = 'models'): string[] {
   const values = entries.map(pick);
   return values.flatMap((value, index) => {
     const first = values.indexOf(value);
-    return first === index ? [] : [`models.${index}.${key}: expected another one than models.${first} has, got it too`];
+    return first === index
+      ? []
+      : [`${list}.${index}.${key}: expected another one than ${list}.${first} has, got it too`];
   });
 }
 

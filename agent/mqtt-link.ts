@@ -9,7 +9,7 @@ import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';
-import { type ChannelTiming, type LinkUnit, UnitChannel } from './unit-channel.js';
+import { type ChannelTiming, type DeviceState, type LinkUnit, UnitChannel } from './unit-channel.js';
 
 export interface LinkOptions extends BrokerAccess, ChannelTiming {
   readonly clientId: string;
@@ -45,8 +45,6 @@ export interface JobChannel {
   disconnected(): void;
   receive(topic: string, payload: Uint8Array): void;
 }
-
-export type DeviceState = 'init' | 'ready' | 'disconnected' | 'lost';
 
 /** Connections that one boot can number before its numbers run into the next boot's. */
 const SESSIONS_PER_BOOT = 2 ** 20;
@@ -96,6 +94,13 @@ export class MqttLink {
     if (isOtherModel) void this.publishBirth();
   }
 
+  /** Says whether a unit that comes and goes is there. */
+  publishPresence(unit: LinkUnit): void {
+    if (!this.connected || !this.options.announces) return;
+    void this.tellPresence(unit);
+    void this.publishBirth();
+  }
+
   /** What is not retained and repeated by whoever needs an answer: without a connection it is dropped. */
   send(topic: string, document: unknown, qos: 0 | 1): void {
     if (!this.client.connected) return;
@@ -114,7 +119,10 @@ export class MqttLink {
 
   private farewell(): Promise<boolean> {
     if (!this.options.announces) return Promise.resolve(true);
-    const said = this.publish(this.options.topics.state, this.stateDocument('disconnected')).then(() => true);
+    const document = this.stateDocument('disconnected');
+    // Its units' first: who hears the last word knows all of it.
+    const topics = [...this.options.units.flatMap(({ presence }) => presence?.topic ?? []), this.options.topics.state];
+    const said = Promise.all(topics.map((topic) => this.publish(topic, document))).then(() => true);
     return Promise.race([said, timeout(FAREWELL_TIMEOUT_MS)]);
   }
 
@@ -171,6 +179,7 @@ export class MqttLink {
       if (announces) {
         for (const { unit, reported } of this.channels) {
           if (reported !== null) await this.publish(unit.topics.reported, reported);
+          await this.tellPresence(unit);
         }
         await this.announce();
         await this.publish(topics.state, this.stateDocument('ready'));
@@ -197,6 +206,10 @@ export class MqttLink {
       ...(announces && onConsent !== null ? [topics.consent] : []),
       ...(jobs?.filters ?? []),
     ];
+  }
+
+  private async tellPresence({ presence }: LinkUnit): Promise<void> {
+    if (presence !== undefined) await this.publish(presence.topic, this.stateDocument(presence.state()));
   }
 
   private async publishBirth(): Promise<void> {

@@ -2,7 +2,7 @@
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { IoError } from '../core/errors.js';
 import { accessOptions, type BrokerAccess, isBrokerUrl } from './broker-access.js';
-import { DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel, modelTopics } from './topics.js';
+import { childTopics, DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel, modelTopics } from './topics.js';
 
 export interface PublishDesiredOptions extends BrokerAccess {
   /** Default 4, MQTT 3.1.1. */
@@ -11,6 +11,8 @@ export interface PublishDesiredOptions extends BrokerAccess {
   readonly devices: readonly string[];
   /** To devices that keep several models: of this one. */
   readonly model?: string;
+  /** To a microcontroller of this name behind each of the devices. */
+  readonly child?: string;
   /** Null withdraws the wish. */
   readonly document: unknown | null;
   readonly connectTimeoutMs?: number;
@@ -25,8 +27,9 @@ export async function publishDesired(options: PublishDesiredOptions): Promise<vo
   for (const device of devices) {
     if (!isTopicLevel(device)) throw new RangeError(`expected a device name, got ${JSON.stringify(device)}`);
   }
-  if (options.model !== undefined && !isTopicLevel(options.model)) {
-    throw new RangeError(`expected a model name that can be part of a topic, got ${JSON.stringify(options.model)}`);
+  for (const name of [options.model, options.child]) {
+    if (name === undefined || isTopicLevel(name)) continue;
+    throw new RangeError(`expected a name that can be part of a topic, got ${JSON.stringify(name)}`);
   }
   if (!isBrokerUrl(options.url)) {
     throw new RangeError(`expected a URL with mqtt:, mqtts:, ws: or wss:, got ${options.url}`);
@@ -54,7 +57,8 @@ async function tellBroker(options: PublishDesiredOptions, topicPrefix: string): 
   }
 }
 
-function desiredTopic({ model }: PublishDesiredOptions, prefix: string, device: string): string {
+function desiredTopic({ model, child }: PublishDesiredOptions, prefix: string, device: string): string {
+  if (child !== undefined) return childTopics(prefix, device, child).desired;
   return (model === undefined ? deviceTopics(prefix, device) : modelTopics(prefix, device, model)).desired;
 }
 

@@ -98,6 +98,13 @@ export class AgentRuntime {
     this.dispatch({ kind: 'retryAsked' });
   }
 
+  /** What was away is back, or another is in its place: looks at the slots now, and goes on from what they say. */
+  lookAgain(): void {
+    const { kind, ticket } = this.current;
+    // Not a new retry budget: what comes and goes must not spend a connection for ever.
+    this.dispatch(kind === 'waiting' ? { kind: 'retryDue', ticket } : { kind: 'retryAsked' });
+  }
+
   /** Back to the model before, also where nothing is on trial. */
   rollBack(): void {
     this.dispatch({ kind: 'rollbackAsked' });

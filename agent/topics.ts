@@ -40,6 +40,16 @@ export function installTopic(prefix: string, device: string, model: string | nul
   return `${prefix}/${device}/cmd/install${model === null ? '' : `/${model}`}`;
 }
 
+export interface ChildTopics extends UnitTopics {
+  readonly state: string;
+}
+
+/** Of a microcontroller behind a device: under the device's own, so that one rule of an ACL covers them. */
+export function childTopics(prefix: string, device: string, child: string): ChildTopics {
+  const root = `${prefix}/${device}/children/${child}`;
+  return { state: `${root}/$state`, desired: `${root}/desired`, reported: `${root}/reported` };
+}
+
 /** Of one model of a device that keeps several. */
 export function modelTopics(prefix: string, device: string, model: string): UnitTopics {
   const { desired, reported } = deviceTopics(prefix, device);

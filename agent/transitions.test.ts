@@ -72,6 +72,7 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'idle -- desired -> choosing': () => idle().send(ANOTHER()),
   'idle -- desired -> idle': () => idle().send(NO_WISH),
   'idle -- desired -> refused': () => idle().send(GARBAGE),
+  'idle -- retryAsked -> choosing': () => idle().send({ kind: 'retryAsked' }),
   'idle -- consented -> idle': () => later(idle()),
   'idle -- rollbackAsked -> rollingBack': () => idle().send({ kind: 'rollbackAsked' }),
   'choosing -- booted -> choosing': () => choosing().send(BOOTED),

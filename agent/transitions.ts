@@ -17,6 +17,7 @@ export const TRANSITIONS = [
   ['idle', 'desired', 'choosing', 'another version is wished'],
   ['idle', 'desired', 'idle', 'the wish is withdrawn'],
   ['idle', 'desired', 'refused', 'the document cannot be read'],
+  ['idle', 'retryAsked', 'choosing', 'a person wants the slots looked at again'],
   ['idle', 'consented', 'idle', 'a consent for a later document is kept'],
   ['idle', 'rollbackAsked', 'rollingBack', 'a person wants the model before'],
   ['choosing', 'booted', 'choosing', 'restart'],

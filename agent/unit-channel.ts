@@ -9,7 +9,17 @@ export interface LinkUnit {
   readonly topics: UnitTopics;
   /** Null: wishes come as jobs, and the retained document is not listened to. */
   readonly onDesired: ((payload: Uint8Array) => void) | null;
+  /** Of a unit that comes and goes by itself. */
+  readonly presence?: Presence;
 }
+
+export interface Presence {
+  /** Topic of its `$state`. */
+  readonly topic: string;
+  readonly state: () => DeviceState;
+}
+
+export type DeviceState = 'init' | 'ready' | 'disconnected' | 'lost';
 
 export interface ChannelTiming {
   /** After this long without a retained `desired`, there is none: MQTT has no message that says so. Default 10 s. */

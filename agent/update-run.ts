@@ -28,7 +28,8 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
   const { session, job, signal } = options;
   const { choice, desired } = job;
   const { targetSha256, targetSize } = desired;
-  const begun = await session.begin({ baseSha256: choice.baseSha256, targetSha256, targetSize });
+  const order = { baseSha256: choice.baseSha256, targetSha256, targetSize, patchBytes: choice.size };
+  const begun = await session.begin(order);
   if (begun.kind === 'failed') return begun;
   let reachedBytes = 0;
   const header = new Uint8Array(Math.min(PREAMBLE_BYTES, choice.size));

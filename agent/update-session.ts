@@ -69,6 +69,8 @@ export interface ApplyOrder {
   readonly targetSha256: string;
   /** Undefined where the document does not say. */
   readonly targetSize?: number | undefined;
+  /** Size of the patch file, for a session that has to know where it ends. */
+  readonly patchBytes?: number;
 }
 
 export type SessionStep =

@@ -98,6 +98,29 @@ if (!playAgentRole()) {
       assert.deepEqual(active('eyes'), NEW_EYES);
     });
 
+    it('with one update at a time the others wait for their turn, and get it', async () => {
+      configure({ limits: { maxParallelUpdates: 1 } });
+      await rig.startAgent();
+      const eyes = await publish('eyes', [EYES, NEW_EYES]);
+      const ears = await publish('ears', [EARS, NEW_EARS]);
+      rig.server.fault = () => ({ kind: 'stall', afterBytes: 20_000 });
+      await wish('eyes', eyes);
+      await reported('eyes', 'downloading');
+      while (rig.server.requests.length === 0) await delay(10);
+      await wish('ears', ears);
+      await reported('ears', 'downloading');
+      await delay(300);
+      const earsPath = new URL(ears.patches[0]!.url).pathname;
+      assert.ok(!rig.server.requests.some(({ path }) => path === earsPath));
+      // Withdrawn while it waits, and wished again: its turn is not lost on nobody.
+      await wish('ears', null);
+      await reported('ears', 'no_wish');
+      await wish('ears', ears);
+      rig.server.fault = () => null;
+      await Promise.all([reported('eyes', 'up_to_date'), reported('ears', 'up_to_date')]);
+      assert.deepEqual([active('eyes'), active('ears')], [NEW_EYES, NEW_EARS]);
+    });
+
     it('a document for another model on a model’s topic is refused', async () => {
       await rig.startAgent();
       await wish('eyes', await publish('ears', [EARS, NEW_EARS]));

@@ -1,5 +1,5 @@
 /**
- * The serial suite (hil-tests/serial): faults on the line in virtual time; updates through a PTY; peers that are not ours. Ends with
+ * The serial suite (hil-tests/serial): faults on the line in virtual time; updates through a PTY; peers that are not ours; the agent's children. Ends with
  * one line of JSON; `faults` counts those that hit, `efficiency...` is the share of patch bytes in all bytes from the gateway to the
  * device, counted in the cable. What socat and Python's smpclient are needed for skips itself without them; in CI (CI=true) that
  * fails. scripts/serial-setup.sh installs both.
@@ -24,8 +24,8 @@ interface Report extends Outcome {
 type Message = Partial<Outcome> & { readonly efficiency?: { readonly console: number; readonly raw: number } };
 
 const OUT = '.build/serial';
-const PARTS = ['link', 'port', 'interop'] as const;
-const NEED_TOOLS: readonly string[] = ['port', 'interop'];
+const PARTS = ['link', 'port', 'interop', 'child'] as const;
+const NEED_TOOLS: readonly string[] = ['port', 'interop', 'child'];
 
 const part = process.argv[2] ?? '';
 await bundle();

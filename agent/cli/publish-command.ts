@@ -25,6 +25,7 @@ interface PublishFlags extends PatchFlags {
   readonly topicPrefix: string;
   readonly device?: readonly string[];
   readonly modelTopic?: true;
+  readonly child?: string;
 }
 
 export const addPublish: AddCommand = (program, open) => {
@@ -44,6 +45,7 @@ export const addPublish: AddCommand = (program, open) => {
     .option('--mqtt <url>', 'put the document on this broker, retained; credentials stand in the URL')
     .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
     .option('--device <id...>', 'devices to tell')
+    .option('--child <name>', 'a microcontroller behind them: patches of profile mcu, unless --profile says otherwise')
     .option('--model-topic', 'they keep several models: on the topic of this one')
     .addOption(
       new Option('--profile <name...>', 'profiles to make patches for (default: gateway)').choices(['gateway', 'mcu']),
@@ -54,6 +56,10 @@ export const addPublish: AddCommand = (program, open) => {
     const onWarning = (message: string): void => session.output.warning(message);
     if ((flags.mqtt === undefined) !== (devices.length === 0)) throw new UsageError('--mqtt and --device go together');
     if (flags.modelTopic && devices.length === 0) throw new UsageError('--model-topic needs --device');
+    if (flags.child !== undefined && devices.length === 0) throw new UsageError('--child needs --device');
+    if (flags.child !== undefined && flags.modelTopic)
+      throw new UsageError('expected --child or --model-topic, got both');
+    const profiles = flags.profile ?? (flags.child === undefined ? undefined : (['mcu'] as const));
     // Loaded on demand, as is the MQTT client below: the other commands start faster without.
     const { publish } = await import('../publish.js');
     const result = await withProgress(session, async (call) =>
@@ -66,7 +72,7 @@ export const addPublish: AddCommand = (program, open) => {
         target: files[files.length - 1]!,
         outDir: flags.output,
         baseUrl: flags.baseUrl,
-        ...(flags.profile === undefined ? {} : { profiles: flags.profile }),
+        ...(profiles === undefined ? {} : { profiles }),
         fullImage: flags.fullImage === true,
         trust: await readTrustFiles(flags.trust ?? []),
         ...rolloutOf(flags),
@@ -109,10 +115,17 @@ async function readTrustFiles(paths: readonly string[]): Promise<string[]> {
 
 async function tell(
   url: string,
-  { topicPrefix, modelTopic, model }: PublishFlags,
+  { topicPrefix, modelTopic, model, child }: PublishFlags,
   devices: readonly string[],
   document: unknown,
 ): Promise<void> {
   const { publishDesired } = await import('../publish-desired.js');
-  await publishDesired({ url, topicPrefix, devices, document, ...(modelTopic ? { model } : {}) });
+  await publishDesired({
+    url,
+    topicPrefix,
+    devices,
+    document,
+    ...(modelTopic ? { model } : {}),
+    ...(child === undefined ? {} : { child }),
+  });
 }

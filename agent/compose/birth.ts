@@ -21,14 +21,20 @@ export function birthDocument(
     slots: 2,
     trustedKeys: distinctKeys(trust.keys()).map(keyIdHex),
     ...(trust.version === null ? {} : { trustVersion: trust.version }),
-    children: [],
-    models: units.flatMap(({ runtime }) => {
+    children: units.flatMap(childFacts),
+    models: units.flatMap(({ runtime, child }) => {
       const { model, installed_version: version, sha256 } = runtime.reported();
-      return sha256 === null ? [] : [{ model, version, sha256 }];
+      return sha256 === null || child !== null ? [] : [{ model, version, sha256 }];
     }),
     ...(config.family === undefined ? {} : { family: config.family }),
     ...(config.deviceClass === undefined ? {} : { deviceClass: config.deviceClass }),
   };
+}
+
+function childFacts({ name, runtime, child }: Unit): Record<string, unknown>[] {
+  if (child === null) return [];
+  const { model, installed_version: version, sha256 } = runtime.reported();
+  return [{ name, model, version, sha256, port: child.port, online: child.state === 'ready' }];
 }
 
 /** As in a signature block: the first 8 bytes of the key's SHA-256. */

@@ -89,7 +89,7 @@ export class Operations implements OperatedAgent {
     const { homeAssistant, device, topicPrefix, models } = config;
     const announcements = new Map<string, unknown>(this.announcedBefore.map((topic) => [topic, null]));
     const commands = new Map<string, (payload: Uint8Array) => void>();
-    for (const unit of homeAssistant === undefined ? [] : this.options.units()) {
+    for (const unit of homeAssistant === undefined ? [] : this.options.units().filter(({ child }) => child === null)) {
       const { name } = unit;
       const install = installTopic(topicPrefix, device, models === undefined ? null : name);
       const topics = { reported: unit.topics.reported, state: deviceTopics(topicPrefix, device).state, install };
@@ -107,7 +107,7 @@ export class Operations implements OperatedAgent {
 
   get units(): readonly OperatedUnit[] {
     return this.options.units().map((unit) => ({
-      name: unit.name,
+      name: unit.label,
       status: () => statusOf(unit),
       retry: () => (retries(unit) ? 'done' : 'idle'),
       rollBack: () => (rollsBack(unit) ? 'done' : 'idle'),
@@ -166,8 +166,8 @@ export class Operations implements OperatedAgent {
   }
 }
 
-function statusOf({ runtime, slots }: Unit): UnitStatus {
-  return { ...runtime.reported(), ...slotsOf(slots) };
+function statusOf({ label, runtime, slots }: Unit): UnitStatus {
+  return { ...runtime.reported(), model: label, ...slotsOf(slots) };
 }
 
 /** A folder that cannot be read just now does not keep the rest from being shown. */

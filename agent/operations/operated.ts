@@ -9,6 +9,8 @@ export interface SlotStatus {
 }
 
 export interface UnitStatus extends Reported {
+  /** The unit's label: of a child `CHILD/MODEL`. */
+  readonly model: string;
   /** Starts of the agent since the model is on trial; null where none is. */
   readonly trial: { readonly boots: number } | null;
   readonly slots: { readonly active: SlotStatus | null; readonly previous: SlotStatus | null } | null;

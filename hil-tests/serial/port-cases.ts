@@ -108,7 +108,7 @@ export const PORT_CASES: readonly Case[] = [
 ];
 
 /** Slow enough for an update to be broken off half-way also on a loaded machine: nine seconds. */
-const BROKEN_OFF_BAUD = 38_400;
+export const BROKEN_OFF_BAUD = 38_400;
 
 async function measure(framing: Framing): Promise<number> {
   for (const packetBytes of BUFFER_SIZES) {
@@ -130,7 +130,7 @@ async function flashes(rig: Rig, { next }: Update, ...more: string[]): Promise<v
 }
 
 /** At most a segment, and what is on its way, went over the line twice. */
-async function endsWell(rig: Rig): Promise<void> {
+export async function endsWell(rig: Rig): Promise<void> {
   assert.equal(rig.activeHash(), sha256Hex(LARGE.next));
   const { toDevice } = await rig.count();
   const most = LARGE.patch.length + SEGMENT_BYTES;
@@ -138,6 +138,6 @@ async function endsWell(rig: Rig): Promise<void> {
 }
 
 /** So much of the patch is through. */
-async function until(rig: Rig, share: number): Promise<void> {
+export async function until(rig: Rig, share: number): Promise<void> {
   while ((await rig.count()).toDevice < share * LARGE.patch.length) await sleep(10);
 }

@@ -2,12 +2,11 @@
 
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FlashImage } from '../../targets/sim/flash-image.js';
-import { sha256Hex } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
+import { SimulatedBoard } from '../support/simulated-board.js';
 import type { CableReport, CableRequest } from './cable.main.js';
 import { key, type Update } from './models.js';
 
@@ -54,16 +53,14 @@ export class Rig {
   readonly folder = mkdtempSync(join(tmpdir(), 'mallorn-serial-'));
   readonly pty = join(this.folder, 'tty');
   readonly patch = join(this.folder, 'patch.mlrn');
-  private readonly flashPath = join(this.folder, 'flash.img');
+  readonly board: SimulatedBoard;
   private readonly options: RigOptions;
-  private simulator: ChildProcess | null = null;
   private cable: ChildProcess | null = null;
-  private tcpPort = 0;
 
   private constructor(of: Update, options: RigOptions) {
     this.options = options;
-    writeFileSync(join(this.folder, 'old.bin'), of.old);
-    writeFileSync(join(this.folder, 'key.pub'), key.publicKey);
+    const packets = options.packetBytes === undefined ? {} : { packetBytes: options.packetBytes };
+    this.board = new SimulatedBoard({ folder: this.folder, model: of.old, publicKey: key.publicKey, ...packets });
     writeFileSync(this.patch, of.patch);
   }
 
@@ -79,30 +76,12 @@ export class Rig {
     }
   }
 
-  /** Where the device listens, without the cable. */
-  get tcpUrl(): string {
-    return `tcp://127.0.0.1:${this.tcpPort}`;
-  }
-
   async powerUp(): Promise<void> {
-    const { packetBytes } = this.options;
-    const args = ['simulate-mcu', '--json', '--no-pty', '--tcp-port', String(this.tcpPort), '--flash', this.flashPath];
-    const model = ['--model', join(this.folder, 'old.bin'), '--pubkey', join(this.folder, 'key.pub')];
-    const packets = packetBytes === undefined ? [] : ['--packet-bytes', String(packetBytes)];
-    this.simulator = startMallorn([...args, ...model, ...packets]);
-    this.simulator.stderr?.pipe(process.stderr);
-    let text = '';
-    for await (const piece of this.simulator.stdout!) {
-      text += piece;
-      if (text.trimEnd().endsWith('}')) break;
-    }
-    this.tcpPort = Number(new URL((JSON.parse(text) as { tcp: string }).tcp).port);
+    await this.board.powerUp();
   }
 
-  /** As a power cut: the process is killed, the flash part keeps what was written. */
   async cutPower(): Promise<void> {
-    await end(this.simulator, 'SIGKILL');
-    this.simulator = null;
+    await this.board.cutPower();
   }
 
   async count(): Promise<CableReport> {
@@ -125,12 +104,12 @@ export class Rig {
 
   /** Of the model that boots. */
   activeHash(): string {
-    return sha256Hex(new FlashImage(new Uint8Array(readFileSync(this.flashPath))).activeModel());
+    return this.board.activeHash();
   }
 
   private async plugCable(): Promise<void> {
     const { baud = 0 } = this.options;
-    this.cable = fork(MALLORN_CABLE, [this.pty, String(this.tcpPort), String(baud)]);
+    this.cable = fork(MALLORN_CABLE, [this.pty, String(this.board.tcpPort), String(baud)]);
     await once(this.cable, 'message');
   }
 
@@ -141,16 +120,13 @@ export class Rig {
   }
 
   private async takeDown(): Promise<void> {
-    await end(this.cable, 'SIGTERM', () => this.cable?.send('end'));
-    await end(this.simulator, 'SIGTERM');
+    const { cable } = this;
+    if (cable !== null && cable.exitCode === null && cable.signalCode === null) {
+      const exit = once(cable, 'exit');
+      cable.send('end');
+      await exit;
+    }
+    await this.board.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-async function end(child: ChildProcess | null, signal: NodeJS.Signals, ask?: () => void): Promise<void> {
-  if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, 'exit');
-  if (ask === undefined) child.kill(signal);
-  else ask();
-  await exit;
 }

@@ -5,6 +5,9 @@ import { IoError } from '../../core/errors.js';
 /** The line is gone, and may come back. */
 export class LinkLost extends IoError {}
 
+/** The line is there, and nobody answers on it. */
+export class DeviceSilent extends IoError {}
+
 export interface ByteLink {
   /** Bits a second, for how long bytes are on their way; null where that takes no time worth waiting for. */
   readonly baud: number | null;

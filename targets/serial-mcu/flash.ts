@@ -115,8 +115,8 @@ async function flashDelta(options: FlashOptions): Promise<FlashResult> {
   return { ...done, alreadyThere: false, bytesSent: client.bytesSent, resumedAt, state };
 }
 
-/** The answer may get lost: then asking again is refused, and what runs tells. */
-async function activateStaged(client: SmpClient, targetHash: Uint8Array): Promise<string | null> {
+/** The answer may get lost: then asking again is refused, and what runs tells. The state of what runs then. */
+export async function activateStaged(client: SmpClient, targetHash: Uint8Array): Promise<string | null> {
   try {
     return await change(client, DELTA_ACTIVATE);
   } catch (error) {

@@ -1,8 +1,11 @@
 /** Microcontrollers on serial lines, as a gateway sees them. */
 
-export { type ByteLink, LinkLost, realTimers, type Timers } from './byte-link.js';
+export { type ByteLink, DeviceSilent, LinkLost, realTimers, type Timers } from './byte-link.js';
+export { type DeltaInfo, deltaInfo } from './delta-info.js';
+export { type DeltaStep, DeltaStream } from './delta-stream.js';
 export { DeltaUpdate } from './delta-update.js';
 export {
+  activateStaged,
   type DeviceDescription,
   describe,
   endTrial,
@@ -12,6 +15,6 @@ export {
   methodsOf,
 } from './flash.js';
 export { flashPersistently, type PersistentOptions } from './persistent.js';
-export { Refused } from './refused.js';
+export { asMallornError, Refused } from './refused.js';
 export { DEFAULT_BAUD, listPorts, openPort, type PortInfo, SocketLink } from './serial-port.js';
 export { type Answer, type Framing, SmpClient } from './smp-client.js';

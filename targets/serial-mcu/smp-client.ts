@@ -16,7 +16,7 @@ import {
   SMP_WRITE,
   writeSmpHeader,
 } from '../../core/smp/packet.js';
-import { type ByteLink, lineMilliseconds, realTimers, type Timers } from './byte-link.js';
+import { type ByteLink, DeviceSilent, lineMilliseconds, realTimers, type Timers } from './byte-link.js';
 import { RawAnswers } from './raw-answers.js';
 import { Refused } from './refused.js';
 
@@ -155,7 +155,7 @@ export class SmpClient {
     } finally {
       for (const exchange of tries) exchange.forget();
     }
-    throw new IoError(`the device does not answer to group ${request.group} command ${request.command}`);
+    throw new DeviceSilent(`the device does not answer to group ${request.group} command ${request.command}`);
   }
 
   /** The first of the answers; null when the device is silent for so long. */
