@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import type { DesiredDocument } from '../agent/desired.js';
+import type { HistoryEntry } from '../agent/operations/update-history.js';
 import { publishDesired } from '../agent/publish-desired.js';
 import type { Reported } from '../agent/reported.js';
 import { childTopics } from '../agent/topics.js';
@@ -16,6 +17,7 @@ import { key, LARGE, MEDIUM, type Update } from './serial/models.js';
 import { AgentRig, playAgentRole, STRANGER, TRUSTED } from './support/agent-rig.js';
 import { noise, sha256Hex } from './support/make-patch.js';
 import { repoRoot } from './support/paths.js';
+import { runMallorn } from './support/run-mallorn.js';
 import { SimulatedBoard } from './support/simulated-board.js';
 
 const OLD = noise(60_000, 1);
@@ -117,6 +119,14 @@ if (!playAgentRole()) {
         .map(({ payload }) => (JSON.parse(payload) as Reported).progress)
         .filter((percent) => percent !== null);
       assert.ok(new Set(percents).size >= 2, `progress was told: ${percents}`);
+      const asked = ['--config', rig.configPath, '--model', 'camera/camera-model', '--json'];
+      const { stdout } = await runMallorn('agent', 'history', ...asked);
+      const history = JSON.parse(stdout) as HistoryEntry[];
+      assert.deepEqual(
+        history.map(({ model, outcome }) => [model, outcome]),
+        [['camera/camera-model', 'installed']],
+      );
+      assert.equal(history[0]!.bytesDownloaded, rig.server.bodyBytes);
     });
 
     it('two boards at once, and the gateway’s own model beside them', async () => {
