@@ -5,6 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Failure, retryable } from './failure.js';
+import { networkMessage } from './http-get.js';
 import { type OpenBody, openBody } from './http-request.js';
 import type { Pace } from './pace.js';
 import type { UrlPolicy } from './url-policy.js';
@@ -133,12 +134,15 @@ class Download {
       try {
         return await this.drain(opened, stall);
       } finally {
-        // Frees the connection where the body was left early; a body that broke has nothing left to cancel.
-        await opened.reader.cancel().catch(() => undefined);
+        // Frees the connection where the body was left early.
+        opened.bytes.destroy();
       }
     } catch (error) {
       signal.throwIfAborted();
-      return { kind: 'broken', failure: stall.stalled ? stalled(limits.stallTimeoutMs) : networkFailure(error) };
+      return {
+        kind: 'broken',
+        failure: stall.stalled ? stalled(limits.stallTimeoutMs) : retryable('network', networkMessage(error)),
+      };
     } finally {
       stall.end();
     }
@@ -146,8 +150,9 @@ class Download {
 
   private async drain(body: OpenBody, stall: StallGuard): Promise<Transfer> {
     let at = body.start;
+    const chunks = body.bytes[Symbol.asyncIterator]() as AsyncIterator<Uint8Array, undefined>;
     for (;;) {
-      const { done, value } = await stall.watch(body.reader.read());
+      const { done, value } = await stall.watch(chunks.next());
       if (done) break;
       this.options.limits.onBytes?.(value.length);
       await this.options.limits.pace?.take(value.length, this.options.signal);
@@ -165,7 +170,8 @@ class Download {
   private async deliver(bytes: Uint8Array, at: number, end: number): Promise<Transfer | null> {
     while (this.position < at + bytes.length) {
       const from = this.position - at;
-      const chunk = bytes.slice(from, from + MAX_CHUNK_BYTES);
+      // A copy: what Node hands out is a view of memory that it may use again, and a Buffer's own slice is a view too.
+      const chunk = new Uint8Array(bytes.subarray(from, from + MAX_CHUNK_BYTES));
       // The consumer may move the chunk to another thread, which leaves none of it here, not even its length.
       const { length } = chunk;
       const answer = await this.consumer(chunk, this.position);
@@ -197,12 +203,6 @@ function broken(reason: string, message: string): Transfer {
 
 function stalled(timeoutMs: number): Failure {
   return retryable('stalled', `the server sent nothing for ${timeoutMs} ms`);
-}
-
-/** fetch says only "fetch failed"; what happened is in the cause. */
-function networkFailure(error: unknown): Failure {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return retryable('network', cause instanceof Error ? cause.message || cause.name : String(cause));
 }
 
 /** Aborts a request that makes no headway. The consumer's own time does not count. */

@@ -4,6 +4,7 @@
  */
 import { lstat, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { httpGet, networkMessage } from './http-get.js';
 import { runCommand } from './run-command.js';
 
 /** What is asked; exactly one of the three. */
@@ -49,12 +50,12 @@ function ask({ rules, currentPath, env, signal }: HealthQuestion, leftMs: number
 
 async function askUrl(url: string, signal: AbortSignal): Promise<string | null> {
   try {
-    const response = await fetch(url, { redirect: 'manual', signal });
-    await response.body?.cancel();
-    return response.ok ? null : `${url} answered ${response.status}`;
+    const response = await httpGet(new URL(url), {}, signal);
+    response.destroy();
+    const { statusCode = 0 } = response;
+    return statusCode >= 200 && statusCode < 300 ? null : `${url} answered ${statusCode}`;
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return `${url}: ${cause instanceof Error ? cause.message || cause.name : String(cause)}`;
+    return `${url}: ${networkMessage(error)}`;
   }
 }
 

@@ -2,7 +2,9 @@
  * One GET of part of a file: follows redirects under the URL policy, and judges status and headers so that what comes
  * out is either a body whose place in the file is certain, or a typed failure. Nothing here retries.
  */
+import type { IncomingMessage } from 'node:http';
 import { type Failure, permanent, retryable } from './failure.js';
+import { httpGet } from './http-get.js';
 import { MAX_REDIRECTS } from './limits.js';
 import { checkUrl, type UrlPolicy } from './url-policy.js';
 
@@ -22,7 +24,7 @@ export interface RequestOptions {
 
 export interface OpenBody {
   readonly kind: 'body';
-  readonly reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly bytes: IncomingMessage;
   /** File offset of the body's first byte: below the offset asked for where a server ignores Range. */
   readonly start: number;
   /** File offset at which the body must end. */
@@ -34,21 +36,17 @@ export type OpenResult = OpenBody | { readonly kind: 'failed'; readonly failure:
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 
-/** @throws what fetch throws: network errors and the signal's reason. */
+/** @throws what httpGet throws */
 export async function openBody(options: RequestOptions): Promise<OpenResult> {
   let previous: URL | undefined;
   let target = options.url;
   for (let hops = 0; ; hops++) {
     const verdict = checkUrl(target, options.policy, previous);
     if (verdict.kind === 'refused') return { kind: 'failed', failure: verdict.failure };
-    const response = await fetch(verdict.url, {
-      redirect: 'manual',
-      headers: requestHeaders(options),
-      signal: options.signal,
-    });
-    const location = REDIRECTS.includes(response.status) ? response.headers.get('location') : null;
-    if (location === null) return judge(response, options);
-    await response.body?.cancel();
+    const response = await httpGet(verdict.url, requestHeaders(options), options.signal);
+    const location = REDIRECTS.includes(response.statusCode ?? 0) ? response.headers.location : undefined;
+    if (location === undefined) return judge(response, options);
+    response.destroy();
     if (hops === MAX_REDIRECTS) {
       return {
         kind: 'failed',
@@ -69,40 +67,39 @@ function requestHeaders({ offset, end, etag }: RequestOptions): Record<string, s
   return headers;
 }
 
-async function judge(response: Response, options: RequestOptions): Promise<OpenResult> {
+function judge(response: IncomingMessage, options: RequestOptions): OpenResult {
   const result = examine(response, options);
-  if (result.kind === 'failed') await response.body?.cancel();
+  if (result.kind === 'failed') response.destroy();
   return result;
 }
 
-function examine(response: Response, options: RequestOptions): OpenResult {
+function examine(response: IncomingMessage, options: RequestOptions): OpenResult {
   const fail = (failure: Failure): OpenResult => ({ kind: 'failed', failure });
   const statusFailure = judgeStatus(response, options.nowMs());
   if (statusFailure !== null) return fail(statusFailure);
-  const encoding = response.headers.get('content-encoding') ?? 'identity';
+  const encoding = response.headers['content-encoding'] ?? 'identity';
   if (encoding !== 'identity') return fail(retryable('encoded', `expected the file's own bytes, got ${encoding}`));
   const etag = strongEtag(response);
   if (options.etag !== null && etag !== null && etag !== options.etag) {
     // Begun again at once: the journal keeps what was applied if the patch is the same one after all.
     return fail(retryable('changed', `the file changed on the server: ETag ${options.etag} became ${etag}`, 0));
   }
-  const place = response.status === 206 ? placeOfPart(response, options) : placeOfWhole(response, options);
+  const place = response.statusCode === 206 ? placeOfPart(response, options) : placeOfWhole(response, options);
   if (place.kind === 'failed') return fail(place.failure);
-  if (response.body === null) return fail(retryable('empty', 'the answer has no body'));
-  return { kind: 'body', reader: response.body.getReader(), start: place.start, end: place.end, etag };
+  return { kind: 'body', bytes: response, start: place.start, end: place.end, etag };
 }
 
 type Place = { kind: 'place'; start: number; end: number } | { kind: 'failed'; failure: Failure };
 
 /** A server may answer 200 to a Range (RFC 9110, 14.2); the caller then skips to its offset. */
-function placeOfWhole(response: Response, { size }: RequestOptions): Place {
-  const length = response.headers.get('content-length');
-  if (length !== null && Number(length) !== size) return wrongSize(size, length);
+function placeOfWhole(response: IncomingMessage, { size }: RequestOptions): Place {
+  const length = response.headers['content-length'];
+  if (length !== undefined && Number(length) !== size) return wrongSize(size, length);
   return { kind: 'place', start: 0, end: size };
 }
 
-function placeOfPart(response: Response, { offset, end, size }: RequestOptions): Place {
-  const text = response.headers.get('content-range') ?? '';
+function placeOfPart(response: IncomingMessage, { offset, end, size }: RequestOptions): Place {
+  const text = response.headers['content-range'] ?? '';
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(text.trim());
   const first = Number(match?.[1]);
   const last = Number(match?.[2]);
@@ -124,13 +121,13 @@ function wrongSize(size: number, got: string): Place {
   return { kind: 'failed', failure: retryable('wrong-size', `expected a file of ${size} bytes, got ${got}`) };
 }
 
-function judgeStatus(response: Response, nowMs: number): Failure | null {
-  const { status } = response;
+function judgeStatus(response: IncomingMessage, nowMs: number): Failure | null {
+  const { statusCode: status = 0, statusMessage = '' } = response;
   if (status === 200 || status === 206) return null;
-  const message = `the server answered ${status} ${response.statusText}`.trimEnd();
+  const message = `the server answered ${status} ${statusMessage}`.trimEnd();
   if (status === 416) return retryable('range-refused', message);
   if (status === 429 || status === 408 || status === 425 || status >= 500) {
-    return retryable(`http-${status}`, message, retryAfterMs(response.headers.get('retry-after'), nowMs));
+    return retryable(`http-${status}`, message, retryAfterMs(response.headers['retry-after'], nowMs));
   }
   // Files appear, and rights are granted, without the document changing.
   if (status === 404 || status === 401 || status === 403) return retryable(`http-${status}`, message);
@@ -138,15 +135,15 @@ function judgeStatus(response: Response, nowMs: number): Failure | null {
 }
 
 /** Retry-After is seconds or a date (RFC 9110, 10.2.3); anything else counts as absent. */
-export function retryAfterMs(text: string | null, nowMs: number): number | undefined {
-  if (text === null) return undefined;
+export function retryAfterMs(text: string | undefined, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
   if (/^\d{1,9}$/.test(text.trim())) return Number(text) * 1000;
   const dateMs = Date.parse(text);
   return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
 }
 
 /** Weak validators do not promise equal bytes and If-Range must not carry them (RFC 9110, 13.1.5). */
-function strongEtag(response: Response): string | null {
-  const etag = response.headers.get('etag');
+function strongEtag(response: IncomingMessage): string | null {
+  const { etag } = response.headers;
   return etag?.startsWith('"') ? etag : null;
 }

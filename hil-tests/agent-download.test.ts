@@ -161,7 +161,7 @@ describe('download', () => {
     assert.equal(retryAfterMs('Thu, 01 Jan 1970 00:00:05 GMT', 2000), 3000);
     assert.equal(retryAfterMs('Thu, 01 Jan 1970 00:00:05 GMT', 9000), 0);
     assert.equal(retryAfterMs('soon', 0), undefined);
-    assert.equal(retryAfterMs(null, 0), undefined);
+    assert.equal(retryAfterMs(undefined, 0), undefined);
   });
 
   it('gives up a server that stalls, and resumes', async () => {
