@@ -12,6 +12,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import wasm from '@jitl/quickjs-wasmfile-release-sync/wasm';
 import { IoError } from '../core/errors.js';
+import { toHex } from '../core/hex.js';
 import { NodeHasher } from '../targets/node/hashing.js';
 import { FLASH_BYTES, makeFlashImage } from '../targets/sim/flash-image.js';
 import { SimulatedMcu } from '../targets/sim/simulated-mcu.js';
@@ -21,6 +22,8 @@ export interface SimulatorOptions {
   readonly model?: Uint8Array;
   /** Whose patches it takes; none for the build that leaves trust to a gateway. */
   readonly keys: readonly Uint8Array[];
+  /** Who may give it other keys, where it has any; absent for keys that stay. */
+  readonly rootKey?: Uint8Array;
   /** Keeps the flash part's content; made where it is not there. Absent: forgotten at the end. */
   readonly flashPath?: string;
   /** Where to put the PTY; null for none. */
@@ -46,7 +49,7 @@ const PTY_TRIES = 200;
 
 /** @throws IoError */
 export async function startSimulator(options: SimulatorOptions): Promise<RunningSimulator> {
-  const { keys, flashPath, packetBytes } = options;
+  const { keys, flashPath, packetBytes, rootKey } = options;
   const file = flashPath === undefined ? null : openFlashFile(flashPath, options);
   let socket: Socket | null = null;
   const mcu = await SimulatedMcu.create({
@@ -63,6 +66,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Running
       ? {}
       : { onFlash: (offset, bytes) => writeSync(file.descriptor, bytes, 0, bytes.length, offset) }),
     ...(packetBytes === undefined ? {} : { packetBytes }),
+    ...(rootKey === undefined ? {} : { rootKey: toHex(rootKey) }),
   });
   const server = createServer({ noDelay: true }, (found) => {
     // One line, one peer: the last one that came.

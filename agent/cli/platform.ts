@@ -41,7 +41,11 @@ export type {
   PublicKeyForm,
 } from '../../targets/node/index.js';
 
-export type Serial = Pick<typeof serialMcu, 'describe' | 'flashPersistently' | 'listPorts' | 'openPort' | 'SmpClient'>;
+export type Serial = Pick<
+  typeof serialMcu,
+  'describe' | 'flash' | 'listPorts' | 'openPort' | 'persistently' | 'sendKeyRecord' | 'SmpClient'
+>;
+export type { FlashResult, KeysResult } from '../../targets/serial-mcu/index.js';
 
 export interface Platform {
   readonly library: Library;

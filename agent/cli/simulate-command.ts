@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { UsageError } from './failure.js';
 import { readPublicKeyFile } from './key-options.js';
 import { table } from './output.js';
 import { type AddCommand, integer } from './session.js';
@@ -11,6 +12,7 @@ import { type AddCommand, integer } from './session.js';
 interface SimulateFlags {
   readonly model?: string;
   readonly pubkey?: readonly string[];
+  readonly rootKey?: string;
   readonly flash?: string;
   readonly pty?: string | false;
   readonly tcpPort: number;
@@ -23,6 +25,7 @@ export const addSimulateMcu: AddCommand = (program, open) => {
     .description("run a microcontroller's program on this machine, to be flashed through the port it prints")
     .option('--model <file>', 'the model it has from the factory')
     .option('--pubkey <file...>', 'keys it trusts; without, it checks no signatures')
+    .option('--root-key <file>', 'who may give it other keys (docs/trust.md): a public key; without, those stay')
     .option('--flash <file>', "keep its flash part's content here; without, it is forgotten at the end")
     .option(
       '--pty <path>',
@@ -34,11 +37,14 @@ export const addSimulateMcu: AddCommand = (program, open) => {
     .action(async (flags: SimulateFlags, self: Command) => {
       const session = open(self);
       const { platform, output, signal } = session;
+      const { rootKey, pubkey } = flags;
+      if (rootKey !== undefined && pubkey === undefined) throw new UsageError('--root-key goes with --pubkey');
       const { startSimulator } = await platform.loadSimulator();
       const simulator = await startSimulator({
-        keys: await Promise.all((flags.pubkey ?? []).map((path) => readPublicKeyFile(session, path))),
+        keys: await Promise.all((pubkey ?? []).map((path) => readPublicKeyFile(session, path))),
         ptyPath: flags.pty === false ? null : (flags.pty ?? join(tmpdir(), `mallorn-mcu-${process.pid}`)),
         tcpPort: flags.tcpPort,
+        ...(rootKey === undefined ? {} : { rootKey: await readPublicKeyFile(session, rootKey) }),
         ...(flags.model === undefined ? {} : { model: await readFile(flags.model) }),
         ...(flags.flash === undefined ? {} : { flashPath: flags.flash }),
         ...(flags.packetBytes === undefined ? {} : { packetBytes: flags.packetBytes }),

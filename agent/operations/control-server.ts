@@ -5,18 +5,11 @@
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Log } from '../log.js';
-import {
-  CONTROL_TIMEOUT_MS,
-  type ControlAnswer,
-  type ControlRequest,
-  MAX_REQUEST_BYTES,
-  requestSchema,
-  socketPathProblem,
-} from './control-messages.js';
-import type { Done, OperatedAgent, OperatedUnit } from './operated.js';
+import { CONTROL_TIMEOUT_MS, socketPathProblem } from './control-messages.js';
+import { ControlSession } from './control-session.js';
+import type { OperatedAgent } from './operated.js';
 
 const MAX_CONNECTIONS = 8;
-const NEWLINE = 0x0a;
 
 export class ControlServer {
   private readonly server: Server;
@@ -51,19 +44,12 @@ export class ControlServer {
     // A caller that has gone needs no answer.
     socket.on('error', () => socket.destroy());
     socket.setTimeout(CONTROL_TIMEOUT_MS, () => socket.destroy());
-    let received = Buffer.alloc(0);
-    const answer = (value: ControlAnswer): void => {
-      socket.removeAllListeners('data');
-      socket.end(`${JSON.stringify(value)}\n`);
-    };
+    const session = new ControlSession(agent, log);
     socket.on('data', (chunk: Buffer) => {
-      const end = chunk.indexOf(NEWLINE);
-      const length = received.length + (end < 0 ? chunk.length : end + 1);
-      if (length > MAX_REQUEST_BYTES) {
-        return answer(refusal('TOO_LONG', `expected a request of at most ${MAX_REQUEST_BYTES} bytes, got more`));
-      }
-      received = Buffer.concat([received, chunk]);
-      if (end >= 0) answer(answerTo(received.subarray(0, length - 1), agent, log));
+      const answer = session.take(chunk);
+      if (answer === null) return;
+      socket.removeAllListeners('data');
+      socket.end(`${JSON.stringify(answer)}\n`);
     });
   }
 }
@@ -91,59 +77,4 @@ function listen(server: Server, path: string): Promise<void> {
       process.umask(before);
     }
   }).then(() => chmodSync(path, 0o600));
-}
-
-function answerTo(line: Uint8Array, agent: OperatedAgent, log: Log): ControlAnswer {
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(line).toString('utf8'));
-  } catch {
-    return refusal('BAD_REQUEST', 'expected one line of JSON');
-  }
-  const parsed = requestSchema.safeParse(value);
-  if (!parsed.success) return refusal('BAD_REQUEST', parsed.error.issues.map(({ message }) => message).join('; '));
-  try {
-    return perform(parsed.data, agent, log);
-  } catch (error) {
-    return refusal('FAILED', error instanceof Error ? error.message : String(error));
-  }
-}
-
-function perform({ command, model }: ControlRequest, agent: OperatedAgent, log: Log): ControlAnswer {
-  const { units } = agent;
-  const known = model === undefined || units.some(({ name }) => name === model);
-  if (!known) return refusal('UNKNOWN_MODEL', `expected one of the models ${namesOf(units)}, got ${model}`);
-  if (command === 'status') {
-    const status = agent.status();
-    return { result: { ...status, models: status.models.filter((unit) => isMeant(unit.model, model)) } };
-  }
-  if (command === 'history') return { result: agent.history().filter((entry) => isMeant(entry.model, model)) };
-  const meant = units.filter(({ name }) => isMeant(name, model));
-  const [unit] = meant;
-  if (unit === undefined || meant.length > 1) {
-    return refusal('WHICH_MODEL', `expected --model with one of ${namesOf(units)}`);
-  }
-  const done = act(command, unit);
-  log('info', 'asked by a person', { command, model: unit.name, done });
-  if (done === 'done') return { result: unit.status() };
-  return refusal('NOTHING_TO_DO', `${unit.name} is ${unit.status().status}: there is nothing to ${WORDS[command]}`);
-}
-
-const WORDS = { retry: 'retry', rollback: 'roll back', confirm: 'confirm' } as const;
-
-function act(command: keyof typeof WORDS, unit: OperatedUnit): Done {
-  if (command === 'retry') return unit.retry();
-  return command === 'rollback' ? unit.rollBack() : unit.confirm();
-}
-
-function isMeant(name: string, model: string | undefined): boolean {
-  return model === undefined || name === model;
-}
-
-function namesOf(units: readonly OperatedUnit[]): string {
-  return units.map(({ name }) => name).join(', ');
-}
-
-function refusal(code: string, message: string): ControlAnswer {
-  return { error: { code, message } };
 }

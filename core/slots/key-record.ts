@@ -64,8 +64,7 @@ export function checkKeyRecord(
   verifier: SignatureVerifier,
   deviceClass: string | null,
 ): number {
-  const isRecord = record.length === KEY_RECORD_BYTES && readU32(record, 0) === MAGIC && record[4] === 0;
-  if (!isRecord) throw new InvalidPatch('BAD_KEY_RECORD', 'expected a key record of layout 0');
+  const version = claimedVersion(record);
   const signature = record.subarray(SIGNED_BYTES);
   const fault = signatureFault(rootKey, signedMessage(record), signature, verifier);
   if (fault !== null) throw badSignature(fault, verifier);
@@ -82,6 +81,13 @@ export function checkKeyRecord(
   const name = decodeUtf8(record.subarray(CLASS_OFFSET, nameEnd));
   if (name !== '' && deviceClass !== null && name !== deviceClass)
     throw new InvalidPatch('WRONG_DEVICE_CLASS', `key record: expected device class ${deviceClass}, got ${name}`);
+  return version;
+}
+
+/** The version of a record that nobody has verified yet. @throws InvalidPatch BAD_KEY_RECORD */
+export function claimedVersion(record: Uint8Array): number {
+  const isRecord = record.length === KEY_RECORD_BYTES && readU32(record, 0) === MAGIC && record[4] === 0;
+  if (!isRecord) throw new InvalidPatch('BAD_KEY_RECORD', 'expected a key record of layout 0');
   return readU32(record, VERSION_OFFSET);
 }
 

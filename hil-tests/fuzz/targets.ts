@@ -2,6 +2,7 @@
 
 import { AnswersTarget } from './answers.js';
 import { CodecTarget } from './codec.js';
+import { ControlTarget } from './control.js';
 import { ConfigTarget, ConsentTarget, DesiredTarget, JobsTarget, StateTarget, TrustTarget } from './documents.js';
 import { KeyRecordTarget } from './keys.js';
 import { MODEL_TARGETS } from './models.js';
@@ -19,6 +20,7 @@ export const TARGETS: readonly (() => FuzzTarget)[] = [
   () => new ConsentTarget(),
   () => new JobsTarget(),
   () => new ConfigTarget(),
+  () => new ControlTarget(),
   () => new StateTarget(),
   () => new CborTarget(),
   () => new ConsoleTarget(),

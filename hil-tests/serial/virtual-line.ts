@@ -3,7 +3,10 @@
  * when nothing else is left to happen, and a fault hits exactly the byte it was meant for.
  */
 
+import { FlashRegion } from '../../core/flash-region.js';
+import { TrustedKeys } from '../../core/slots/trusted-keys.js';
 import { SmpServer } from '../../core/smp/server.js';
+import { NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import { type ByteLink, LinkLost, type Timers } from '../../targets/serial-mcu/byte-link.js';
 import { type ClientOptions, SmpClient } from '../../targets/serial-mcu/smp-client.js';
 import { FlashImage } from '../../targets/sim/flash-image.js';
@@ -21,6 +24,8 @@ export interface LineFaults {
 export interface VirtualLineOptions {
   readonly image: FlashImage;
   readonly trustedKeys: readonly Uint8Array[];
+  /** Public; with it the device takes key records, and trusts the keys in its flash. */
+  readonly rootKey?: Uint8Array;
   /** Of the device's buffer for a packet. */
   readonly packetBytes: number;
   readonly baud?: number;
@@ -170,6 +175,7 @@ export class VirtualLine {
 
   private powerUp(): SmpServer {
     const { image, options } = this;
+    const ring = options.rootKey === undefined ? null : ringOf(image, options.rootKey);
     return new SmpServer({
       line: { read: (into) => this.takeFromRing(into), write: (bytes) => this.lines.push(bytes.slice()) },
       clock: { now: () => this.now },
@@ -180,6 +186,10 @@ export class VirtualLine {
       },
       device: {
         ...testDevice(image, options.trustedKeys),
+        ...(ring === null ? {} : { keyRing: ring }),
+        get trustedKeys() {
+          return ring === null ? options.trustedKeys : ring.keys;
+        },
         usage: () => ({ heap: 0, heapPeak: 0, stackPeak: 0, serialLost: this.lost }),
       },
     });
@@ -236,6 +246,12 @@ export class VirtualLine {
   private lineMs(bytes: number): number {
     return this.options.baud === undefined ? bytes * NO_TIME : (bytes * 10_000) / this.options.baud;
   }
+}
+
+function ringOf(image: FlashImage, rootKey: Uint8Array): TrustedKeys {
+  const [area, copy] = image.layout.keys;
+  const areas = [new FlashRegion(image, area), new FlashRegion(image, copy)] as const;
+  return new TrustedKeys(areas, { rootKey, verifier: new NodeSignatureVerifier(), deviceClass: 'board' });
 }
 
 /** A copy that a device may change. */

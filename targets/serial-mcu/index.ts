@@ -14,7 +14,8 @@ export {
   flash,
   methodsOf,
 } from './flash.js';
-export { flashPersistently, type PersistentOptions } from './persistent.js';
+export { type PersistentOptions, persistently } from './persistent.js';
 export { asMallornError, Refused } from './refused.js';
+export { type KeysResult, sendKeyRecord } from './send-key-record.js';
 export { DEFAULT_BAUD, listPorts, openPort, type PortInfo, SocketLink } from './serial-port.js';
 export { type Answer, type Framing, SmpClient } from './smp-client.js';

@@ -1,14 +1,13 @@
 /**
- * Flashes over a line that may go away: an adapter is unplugged, a serial server restarts. Says so, waits ever longer, and goes on
- * when the port is back; the device knows from where.
+ * Works with a device over a line that may go away: an adapter is unplugged, a serial server restarts. Says so, waits ever longer, and
+ * works on when the port is back; the device knows from where.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ByteLink, LinkLost } from './byte-link.js';
-import { type FlashOptions, type FlashResult, flash } from './flash.js';
 import { type ClientOptions, SmpClient } from './smp-client.js';
 
-export interface PersistentOptions extends Omit<FlashOptions, 'client'> {
+export interface PersistentOptions {
   readonly open: () => Promise<ByteLink>;
   readonly clientOptions?: ClientOptions & { readonly signal?: AbortSignal };
   /** How long the port may be away at a time. */
@@ -20,14 +19,17 @@ export interface PersistentOptions extends Omit<FlashOptions, 'client'> {
 const FIRST_WAIT_MS = 250;
 const MOST_WAIT_MS = 10_000;
 
-/** @throws MallornError as `flash`; LinkLost when the port stays away; at once what keeps it from being opened the first time. */
-export async function flashPersistently(options: PersistentOptions): Promise<FlashResult> {
+/**
+ * Does `work` with a client, and again from its beginning with another one when the line was lost.
+ * @throws what `work` throws; LinkLost when the port stays away; at once what keeps it from being opened the first time
+ */
+export async function persistently<T>(options: PersistentOptions, work: (client: SmpClient) => Promise<T>): Promise<T> {
   const { open, clientOptions = {}, patienceMs, onLost = () => {} } = options;
   let link = await open();
   for (;;) {
     const client = new SmpClient(link, clientOptions);
     try {
-      return await flash({ ...options, client });
+      return await work(client);
     } catch (error) {
       if (!(error instanceof LinkLost)) throw error;
       link = await reopen(error);

@@ -7,7 +7,7 @@ import { copyOf, VirtualLine, type VirtualLineOptions } from '../../hil-tests/se
 import { makePatch, sha256Hex, testKeypair } from '../../hil-tests/support/make-patch.js';
 import { type ByteLink, LinkLost } from './byte-link.js';
 import { flash } from './flash.js';
-import { flashPersistently } from './persistent.js';
+import { persistently } from './persistent.js';
 import { asMallornError, Refused } from './refused.js';
 import { listPorts } from './serial-port.js';
 import { chunkBytes } from './smp-client.js';
@@ -109,15 +109,11 @@ test('a port that goes away is opened again, ever more slowly, and then given up
   };
   const waits: number[] = [];
   const reasons: string[] = [];
-  const flashing = flashPersistently({
-    open,
-    patch: MEDIUM.patch,
-    patienceMs: 700,
-    onLost: (reason, nextTryMs) => {
-      reasons.push(reason.message);
-      waits.push(nextTryMs);
-    },
-  });
+  const onLost = (reason: Error, nextTryMs: number): void => {
+    reasons.push(reason.message);
+    waits.push(nextTryMs);
+  };
+  const flashing = persistently({ open, patienceMs: 700, onLost }, (client) => flash({ client, patch: MEDIUM.patch }));
   await assert.rejects(flashing, /unplugged/);
   assert.deepEqual(waits, [250, 500]);
   assert.deepEqual(reasons, ['unplugged', 'no such port']);

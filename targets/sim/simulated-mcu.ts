@@ -25,6 +25,8 @@ export interface McuOptions {
   readonly flash: Uint8Array;
   /** Of the buffer for a packet. Default: as on the board. */
   readonly packetBytes?: number;
+  /** Public, in hex; with it the device takes key records. */
+  readonly rootKey?: string;
   readonly hasher: Hasher;
   /** Milliseconds. */
   readonly now: () => number;
@@ -47,7 +49,7 @@ const flash = new Uint8Array(flashBuffer);
 const own = (bytes) => bytes.slice().buffer;
 function changed(offset, length) { native.flashChanged(offset, own(flash.subarray(offset, offset + length))); }
 globalThis.host = {
-  deviceClass: native.deviceClass, packetBytes: native.packetBytes, flashBytes: flash.length, eraseBytes: native.eraseBytes,
+  deviceClass: native.deviceClass, rootKey: native.rootKey, packetBytes: native.packetBytes, flashBytes: flash.length, eraseBytes: native.eraseBytes,
   flashRead(offset, into) { into.set(flash.subarray(offset, offset + into.length)); },
   flashErase(offset) {
     flash.fill(0xff, offset, offset + native.eraseBytes);
@@ -141,8 +143,9 @@ export class SimulatedMcu {
   }
 
   private bind(engine: EngineBinding): void {
-    const { hasher, now, onSend, onFlash = () => {}, packetBytes = BOARD_PACKET_BYTES } = this.options;
+    const { hasher, now, onSend, onFlash = () => {}, packetBytes = BOARD_PACKET_BYTES, rootKey = '' } = this.options;
     engine.constant('deviceClass', DEVICE_CLASS);
+    engine.constant('rootKey', rootKey);
     engine.constant('eraseBytes', FLASH_BLOCK_BYTES);
     engine.constant('packetBytes', packetBytes);
     engine.call('flashChanged', ([offset, bytes]) => {
