@@ -15,6 +15,7 @@ import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
 import { Operations } from './compose/operations.js';
 import { lockStateFolder } from './compose/state-folder.js';
+import { besideStreams, openStreams } from './compose/streams.js';
 import type { UnitOptions } from './compose/unit-options.js';
 import type { AgentConfig, ModelConfig } from './config.js';
 import { parseConsent } from './consent.js';
@@ -108,7 +109,10 @@ async function compose(
   const pace = config.maxBytesPerSecond === undefined ? undefined : new TokenBucket(config.maxBytesPerSecond);
   const operations = await Operations.load({ config, agentVersion, log, units: () => units, link: () => link });
   const jobs = await openJobs({ config, bootCount, units: () => models, link: () => link, log });
-  const shared = { pace, trust, ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
+  const streams = openStreams(config, () => link);
+  const channel = besideStreams(jobs?.channel, streams);
+  const times = { ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
+  const shared = { pace, streams: streams ?? undefined, trust, ...times };
   const turns = new ApplyTurns(config.limits.maxParallelUpdates);
   for (const { config: own, slots } of opened) {
     const { name } = own.model;
@@ -153,7 +157,7 @@ async function compose(
     ...(desiredGraceMs === undefined ? {} : { desiredGraceMs }),
     ...(progressIntervalMs === undefined ? {} : { progressIntervalMs }),
     birth: () => birthDocument(config, agentVersion, trust, units),
-    ...(jobs === null ? {} : { jobs: jobs.channel }),
+    ...(channel === undefined ? {} : { jobs: channel }),
     announces: protocol !== 'aws-iot-jobs',
     onConsent: asksAnybody(config) ? (payload) => consent(payload, units, log) : null,
     ...operations.linkParts,

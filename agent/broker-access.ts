@@ -1,5 +1,5 @@
 /** How a broker is reached and who we are to it: what the agent's link and a publisher have in common. */
-import type { IClientOptions } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 
 export interface BrokerAccess {
   readonly url: string;
@@ -24,4 +24,12 @@ export function accessOptions({ username, password, ca, cert, key }: BrokerAcces
     ...(cert === undefined ? {} : { cert: Buffer.from(cert) }),
     ...(key === undefined ? {} : { key: Buffer.from(key) }),
   };
+}
+
+/**
+ * For requests and answers in small packets: Nagle's algorithm would keep each back until the peer's delayed acknowledgement, some
+ * 40 ms. To be called at each connect; on a websocket it changes nothing.
+ */
+export function sendAtOnce({ stream }: MqttClient): void {
+  if ('setNoDelay' in stream && typeof stream.setNoDelay === 'function') stream.setNoDelay(true);
 }

@@ -55,6 +55,19 @@ describe('config', () => {
     assert.match(problems([]), /^\(document\): expected object, got \[\]$/);
   });
 
+  it('takes patches over MQTT with blocks within bounds, and not on AWS’s reserved topics', () => {
+    const streams = (value: unknown, extra = {}) => ({
+      ...MINIMAL,
+      mqtt: { url: 'mqtt://b', streams: value },
+      ...extra,
+    });
+    assert.equal(parse(MINIMAL).mqtt.streams, undefined);
+    assert.equal(parse(streams({})).mqtt.streams?.blockBytes, 16_384);
+    assert.match(problems(streams({ blockBytes: 127 })), /^mqtt\.streams\.blockBytes: .*>=128.*, got 127$/);
+    assert.match(problems(streams({ blockBytes: 65_537 })), /<=65536.*, got 65537$/);
+    assert.match(problems(streams({}, { protocol: 'aws-iot-jobs' })), /^mqtt\.streams: not with protocol/);
+  });
+
   it('never repeats a password', () => {
     assert.doesNotMatch(problems({ ...MINIMAL, mqtt: { url: 'mqtt://b', password: 12345 } }), /12345/);
   });

@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
 import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
-import { MAX_CHILDREN, MAX_MODELS } from './limits.js';
+import { MAX_CHILDREN, MAX_MODELS, MAX_STREAM_BLOCK_BYTES, MIN_STREAM_BLOCK_BYTES } from './limits.js';
 import { LOG_LEVELS } from './log.js';
 import { modelProblems } from './model-configs.js';
 import { redactText } from './redact.js';
@@ -59,6 +59,13 @@ const mqttSchema = z.strictObject({
   keepaliveSeconds: z.number().int().min(5).max(3600).default(60),
   reconnectMinMs: durationMs.default(SECOND_MS),
   reconnectMaxMs: durationMs.default(120 * SECOND_MS),
+  /** Patches whose address is `mqtt:STREAM-ID` come over this connection, from `mallorn streams`. Absent: such addresses are refused. */
+  streams: z
+    .strictObject({
+      /** Asked for at a time; four are on their way at once. */
+      blockBytes: z.number().int().min(MIN_STREAM_BLOCK_BYTES).max(MAX_STREAM_BLOCK_BYTES).default(16_384),
+    })
+    .optional(),
 });
 
 const limitsSchema = z.strictObject({
@@ -335,6 +342,9 @@ function crossChecks(config: AgentConfig): string[] {
   if ((mqtt.certPath === undefined) !== (mqtt.keyPath === undefined)) {
     problems.push('mqtt: certPath and keyPath go together, got only one of them');
   }
+  if (mqtt.streams !== undefined && config.protocol === 'aws-iot-jobs') {
+    problems.push('mqtt.streams: not with protocol "aws-iot-jobs", which allows its reserved topics alone');
+  }
   if (mqtt.reconnectMinMs > mqtt.reconnectMaxMs) problems.push('mqtt.reconnectMinMs: larger than reconnectMaxMs');
   if (retry.minDelayMs > retry.maxDelayMs) problems.push('retry.minDelayMs: larger than maxDelayMs');
   return problems;
@@ -394,11 +404,12 @@ function absoluteNotify(notify: Notify | undefined, absolute: (file: string) => 
 
 /** A digest of everything that can turn a refusal into consent: keys, limits and policies, not addresses or delays. */
 export function policyId(config: ModelConfig, { trustedKeys, imageKeys }: TrustedKeys): string {
-  const { model, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health } = config;
+  const { model, mqtt, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health } = config;
   const hash = createHash('sha256');
   hash.update(
     JSON.stringify([model.name, family, deviceClass, limits, fullImage, allowedHosts, allowInsecureHttp, health]),
   );
+  if (mqtt.streams !== undefined) hash.update('streams');
   hash.update(`${trustedKeys.length}`);
   for (const key of [...trustedKeys, ...imageKeys]) hash.update(key);
   return hash.digest('hex').slice(0, 32);

@@ -13,6 +13,7 @@ import {
   MAX_TRUST_CHAIN,
   MAX_URL_LENGTH,
 } from './limits.js';
+import { streamIdOf } from './streams/stream-messages.js';
 
 const sha256Hex = z
   .string()
@@ -24,7 +25,10 @@ const name = (maxLength: number) => z.string().min(1).max(maxLength);
 const url = z
   .string()
   .max(MAX_URL_LENGTH)
-  .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), 'expected an http or https URL');
+  .refine(
+    (text) => (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) || streamIdOf(text) !== null,
+    'expected an http or https URL, or mqtt:STREAM-ID',
+  );
 
 const fileSize = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 

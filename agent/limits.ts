@@ -21,6 +21,14 @@ export const MAX_DETAILS = 10;
 /** AWS takes 1,024 characters a value. */
 export const MAX_DETAIL_LENGTH = 1024;
 
+/** Of patch bytes over MQTT (docs/agent.md). Brokers often take no packet of more than 128 KiB. */
+export const MAX_STREAM_BLOCK_BYTES = 65_536;
+export const MIN_STREAM_BLOCK_BYTES = 128;
+/** On their way to one update at once. */
+export const STREAM_WINDOW_BLOCKS = 4;
+/** That a server holds at once, over all its devices. */
+export const MAX_SERVED_BLOCKS = 256;
+
 /** That one agent keeps: each may hold an apply thread with its buffers. */
 export const MAX_MODELS = 16;
 export const MAX_CHILDREN = 64;

@@ -79,6 +79,7 @@ describe('machine', () => {
     assert.equal(reason(patch('https://models.example/p', 1001)), 'too-large');
     assert.equal(reason(patch('http://models.example/p', 10)), 'url-refused');
     assert.equal(reason(patch('http://127.0.0.1:8080/p', 10)), undefined);
+    assert.equal(reason(patch('mqtt:p.mlrn', 10)), 'url-refused');
   });
 
   it('choosing -> applying: a full image only where the policy is always', () => {

@@ -4,7 +4,7 @@
  * that nothing depends on messages that a broker or a broken connection swallowed.
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { accessOptions, type BrokerAccess } from './broker-access.js';
+import { accessOptions, type BrokerAccess, sendAtOnce } from './broker-access.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
 import type { Reported } from './reported.js';
@@ -162,6 +162,7 @@ export class MqttLink {
     const { topics, log, announces, jobs } = this.options;
     const session = this.session;
     this.failures = 0;
+    sendAtOnce(this.client);
     log('info', 'mqtt connected', { session });
     try {
       if (announces) {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { IoError } from '../core/errors.js';
 import { type DesiredDocument, parseDesired } from './desired.js';
 import { makeFolder } from './make-folder.js';
+import { STREAM_SCHEME } from './streams/stream-messages.js';
 
 export interface PatchRequest {
   readonly profile: 'gateway' | 'mcu';
@@ -41,7 +42,7 @@ export interface PublishOptions {
   readonly target: string;
   /** Made if it is not there. */
   readonly outDir: string;
-  /** Address under which `outDir` is served. */
+  /** Address under which `outDir` is served; `mqtt:` for `mallorn streams`. */
   readonly baseUrl: string;
   /** Default: gateway alone. */
   readonly profiles?: readonly ('gateway' | 'mcu')[];
@@ -129,8 +130,9 @@ function requireSound(document: DesiredDocument): DesiredDocument {
 }
 
 function requireBaseUrl(baseUrl: string): void {
+  if (baseUrl === STREAM_SCHEME) return;
   if (URL.canParse(baseUrl) && /^https?:$/.test(new URL(baseUrl).protocol)) return;
-  throw new RangeError(`expected an http or https base URL, got ${baseUrl}`);
+  throw new RangeError(`expected an http or https base URL, or mqtt:, got ${baseUrl}`);
 }
 
 async function distinctBases(olds: readonly string[], targetSha256: string): Promise<Map<string, string>> {
@@ -163,6 +165,7 @@ async function makePatch(
 }
 
 function urlOf(baseUrl: string, name: string): string {
+  if (baseUrl === STREAM_SCHEME) return `${STREAM_SCHEME}${name}`;
   return new URL(name, baseUrl.endsWith('/') ? baseUrl : `${baseUrl}/`).href;
 }
 

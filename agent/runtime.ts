@@ -15,11 +15,14 @@ import { initialState, step } from './machine.js';
 import type { Effect, Event, MachineSettings, Progress, State } from './machine-types.js';
 import { type Reported, reportOf } from './reported.js';
 import { decodeState, encodeState } from './state-schema.js';
+import type { StreamPort } from './streams/stream-hub.js';
 import { runUpdate } from './update-run.js';
 
 export interface RuntimeOptions {
   readonly settings: MachineSettings;
   readonly limits: DownloadLimits;
+  /** See UpdateRunOptions. */
+  readonly streams?: StreamPort | undefined;
   readonly stateFile: StateFile;
   readonly openSession: OpenApplySession;
   /** Default: one that is content with everything. */
@@ -229,6 +232,7 @@ export class AgentRuntime {
         header: header === null ? null : new Uint8Array(Buffer.from(header, 'base64')),
         policy: this.options.settings,
         limits: this.options.limits,
+        streams: this.options.streams,
         signal: abort.signal,
       });
       // Over: from here on nothing may cut the thread short, for it is about to switch the slots.

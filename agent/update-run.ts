@@ -3,6 +3,9 @@ import type { ApplySession, Failed } from './apply-messages.js';
 import { type ConsumerAnswer, type DownloadLimits, download } from './download.js';
 import { retryable } from './failure.js';
 import type { Job } from './machine-types.js';
+import type { StreamPort } from './streams/stream-hub.js';
+import { streamIdOf } from './streams/stream-messages.js';
+import { pullStream } from './streams/stream-pull.js';
 import type { UrlPolicy } from './url-policy.js';
 
 export interface UpdateRunOptions {
@@ -14,6 +17,8 @@ export interface UpdateRunOptions {
   readonly header: Uint8Array | null;
   readonly policy: UrlPolicy;
   readonly limits: DownloadLimits;
+  /** Absent: nothing comes over MQTT. */
+  readonly streams?: StreamPort | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -50,17 +55,17 @@ export async function runUpdate(options: UpdateRunOptions): Promise<UpdateRunRes
     return reply.step.kind === 'input' ? { kind: 'continue' } : reply.step;
   };
   if (options.header !== null) return finish(options.header, consume);
-  const result = await download(
-    {
-      url: choice.url,
-      size: choice.size,
-      policy: options.policy,
-      limits: options.limits,
-      firstBytes: options.again ? PREAMBLE_BYTES : null,
-      signal,
-    },
-    consume,
-  );
+  const file = {
+    size: choice.size,
+    limits: options.limits,
+    firstBytes: options.again ? PREAMBLE_BYTES : null,
+    signal,
+  };
+  const id = streamIdOf(choice.url);
+  const result =
+    id !== null && options.streams !== undefined
+      ? await pullStream({ ...file, id, port: options.streams }, consume)
+      : await download({ ...file, url: choice.url, policy: options.policy }, consume);
   switch (result.kind) {
     case 'done':
       return { kind: 'staged', header: header.slice(0, headerBytes) };

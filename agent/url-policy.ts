@@ -3,12 +3,15 @@
  * trusted, and neither is a server that redirects, so the same check stands before every request.
  */
 import { type Failure, permanent } from './failure.js';
+import { streamIdOf } from './streams/stream-messages.js';
 
 export interface UrlPolicy {
   /** Host names allowed: `name` or `*.domain`; null allows any. */
   readonly allowedHosts: readonly string[] | null;
   /** Plain http beyond loopback. Frames authenticate themselves, so this is about privacy, not integrity. */
   readonly allowInsecureHttp: boolean;
+  /** Patches over the agent's own MQTT connection: `mqtt:STREAM-ID`. */
+  readonly allowStreams?: boolean;
 }
 
 export type UrlVerdict = { kind: 'allowed'; url: URL } | { kind: 'refused'; failure: Failure };
@@ -17,6 +20,7 @@ export type UrlVerdict = { kind: 'allowed'; url: URL } | { kind: 'refused'; fail
 export function checkUrl(text: string, policy: UrlPolicy, previous?: URL): UrlVerdict {
   const url = URL.canParse(text, previous?.href) ? new URL(text, previous) : null;
   if (url === null) return refuse(`expected an absolute URL, got ${JSON.stringify(text.slice(0, 200))}`);
+  if (url.protocol === 'mqtt:' && previous === undefined) return checkStream(text, url, policy);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
     return refuse(`expected http: or https:, got ${url.protocol} in ${url.href}`);
   }
@@ -31,6 +35,12 @@ export function checkUrl(text: string, policy: UrlPolicy, previous?: URL): UrlVe
     return refuse(`host ${url.hostname} is not in allowedHosts`);
   }
   return { kind: 'allowed', url };
+}
+
+/** No host is asked that is not asked already, so that `allowedHosts` does not matter. */
+function checkStream(text: string, url: URL, { allowStreams = false }: UrlPolicy): UrlVerdict {
+  if (!allowStreams) return refuse(`a patch over MQTT needs mqtt.streams: ${text}`);
+  return streamIdOf(text) === null ? refuse(`expected mqtt:STREAM-ID, got ${text}`) : { kind: 'allowed', url };
 }
 
 function refuse(message: string): UrlVerdict {

@@ -358,7 +358,18 @@ function defineAgentAttacks(): void {
   test('a desired document with a file: URL, or any other that is not http', async () => {
     const document = await start({});
     const [patch] = document.patches;
-    for (const url of ['file:///etc/passwd', 'FILE:/etc/passwd', 'data:,x', 'ftp://127.0.0.1/p', 'javascript:0', '/p'])
+    for (const url of [
+      'file:///etc/passwd',
+      'FILE:/etc/passwd',
+      'data:,x',
+      'ftp://127.0.0.1/p',
+      'javascript:0',
+      '/p',
+      'mqtt:../../etc/passwd',
+      'mqtt:a/b',
+      'mqtt:+',
+      'mqtt://127.0.0.1/p',
+    ])
       await refuses({ ...document, patches: [{ ...patch, url }] }, 'bad-document');
     assert.equal(rig.server.gets, 0);
   });
@@ -371,6 +382,7 @@ function defineAgentAttacks(): void {
       'http://10.0.0.1/p',
       'http://u:p@127.0.0.1/p',
       'http://127.0.0.1.example/p',
+      'mqtt:p.mlrn',
     ])
       await refuses({ ...document, patches: [{ ...patch, url }] }, 'url-refused');
     assert.equal(rig.server.gets, 0);
@@ -378,6 +390,7 @@ function defineAgentAttacks(): void {
       'file:///etc/passwd',
       'http://169.254.169.254/latest/meta-data',
       'https://elsewhere.example/',
+      'mqtt:p.mlrn',
     ]) {
       rig.server.fault = () => ({ kind: 'redirect', location });
       await refuses(document, 'url-refused');

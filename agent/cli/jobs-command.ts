@@ -7,6 +7,7 @@ import { jsonLog } from '../log.js';
 import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
 import { UsageError } from './failure.js';
 import { table } from './output.js';
+import { pem } from './read-file.js';
 import { type AddCommand, integer } from './session.js';
 
 interface ServeFlags {
@@ -119,10 +120,6 @@ async function jsonFile(path: string): Promise<unknown> {
   } catch {
     throw new UsageError(`${path}: expected JSON`);
   }
-}
-
-async function pem(path: string | undefined): Promise<Uint8Array | undefined> {
-  return path === undefined ? undefined : new TextEncoder().encode(await text(path));
 }
 
 async function text(path: string): Promise<string> {

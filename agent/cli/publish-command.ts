@@ -35,7 +35,7 @@ export const addPublish: AddCommand = (program, open) => {
     .usage('OLD... TARGET -o DIR --base-url URL --model NAME --version VERSION [options]')
     .argument('<files...>', 'models of the versions in the field, and last the new one')
     .requiredOption('-o, --output <dir>', 'folder to lay out, for any HTTP server or object store')
-    .requiredOption('--base-url <url>', 'address under which the folder is served')
+    .requiredOption('--base-url <url>', 'address under which the folder is served; mqtt: for `mallorn streams`')
     .requiredOption('--model <name>', 'name of the model')
     .requiredOption('--version <version>', 'name of the new version')
     .option('--full-image', 'also a stand-alone patch')

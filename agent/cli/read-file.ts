@@ -3,6 +3,13 @@
 import { open } from 'node:fs/promises';
 import { IoError } from '../../core/errors.js';
 
+const MAX_PEM_BYTES = 1 << 20;
+
+/** Of an option that may be left out. @throws IoError */
+export async function pem(path: string | undefined): Promise<Uint8Array | undefined> {
+  return path === undefined ? undefined : await readSmallFile(path, MAX_PEM_BYTES);
+}
+
 /** @throws IoError, also for a file of more than `mostBytes`: a device or a wrong name must not fill the memory */
 export async function readSmallFile(path: string, mostBytes: number): Promise<Uint8Array> {
   try {

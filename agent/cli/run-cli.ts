@@ -15,6 +15,7 @@ import type { Platform } from './platform.js';
 import { addPublish } from './publish-command.js';
 import type { AddCommand, Session } from './session.js';
 import { addSimulateMcu } from './simulate-command.js';
+import { addStreams } from './streams-command.js';
 import { addTrust } from './trust-commands.js';
 
 const COMMANDS: readonly AddCommand[] = [
@@ -30,6 +31,7 @@ const COMMANDS: readonly AddCommand[] = [
   addPublish,
   addAgent,
   addJobs,
+  addStreams,
   addFlash,
   addDevices,
   addSimulateMcu,

@@ -45,6 +45,7 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
   const runtime: AgentRuntime = new AgentRuntime({
     settings: machineSettings(own, trust, conditions, PROFILES),
     limits: { ...own.retry, pace: options.pace, onBytes: (count) => options.onBytes(label, count) },
+    streams: options.streams,
     stateFile: { load: async () => saved, save: (value) => stateFile.save(value) },
     openSession: (onProgress) => {
       session = new ChildSession({

@@ -34,6 +34,7 @@ export function createModelUnit(options: ModelUnitOptions): Unit {
   const runtime: AgentRuntime = new AgentRuntime({
     settings: machineSettings(config, trust, conditions),
     limits: { ...config.retry, pace: options.pace, onBytes: options.onBytes },
+    streams: options.streams,
     stateFile: new JsonFile(options.statePath),
     openSession: options.turns.taking(
       (onProgress) => new ApplyThread(workerEntry, workerDataFor(config), () => trust.keys(), onProgress),

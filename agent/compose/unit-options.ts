@@ -6,18 +6,21 @@ import type { Log } from '../log.js';
 import type { MachineSettings } from '../machine-types.js';
 import type { ModelNotice } from '../model-notice.js';
 import type { Pace } from '../pace.js';
+import type { StreamPort } from '../streams/stream-hub.js';
 import type { KeySource } from '../trust-store.js';
 
 export interface UnitOptions extends Pick<ConditionOptions, 'now' | 'tickMs'> {
   readonly config: ModelConfig;
   /** Shared by all units: the link is one. */
   readonly pace: Pace | undefined;
+  /** Likewise. */
+  readonly streams: StreamPort | undefined;
   readonly trust: KeySource;
   readonly log: Log;
 }
 
 export function watchConditions(
-  { config, now, tickMs, log }: Omit<UnitOptions, 'pace' | 'trust'>,
+  { config, now, tickMs, log }: Omit<UnitOptions, 'pace' | 'streams' | 'trust'>,
   onChange: () => void,
 ): ConditionWatcher {
   return new ConditionWatcher({
@@ -47,6 +50,7 @@ export function machineSettings(
     maxPatchBytes: config.limits.maxPatchBytes,
     allowedHosts: config.allowedHosts ?? null,
     allowInsecureHttp: config.allowInsecureHttp,
+    allowStreams: config.mqtt.streams !== undefined,
     // Asked anew each time: a trust file that arrives, or a key that expires, changes what is refused.
     get policyId() {
       return policyId(config, trust.keys());

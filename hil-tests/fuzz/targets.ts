@@ -8,6 +8,7 @@ import { KeyRecordTarget } from './keys.js';
 import { MODEL_TARGETS } from './models.js';
 import { HeaderTarget, PatchTarget } from './patches.js';
 import { CborTarget, ConsoleTarget, SmpTarget } from './smp.js';
+import { StreamTarget } from './streams.js';
 import type { FuzzTarget } from './target.js';
 
 export const TARGETS: readonly (() => FuzzTarget)[] = [
@@ -27,4 +28,5 @@ export const TARGETS: readonly (() => FuzzTarget)[] = [
   () => new SmpTarget(),
   () => new AnswersTarget(),
   () => new KeyRecordTarget(),
+  () => new StreamTarget(),
 ];

@@ -192,7 +192,7 @@ export class AgentRig {
       olds: olds.map((bytes, i) => save(bytes, `old-${i}`)),
       target: save(target, 'target'),
       outDir: this.www,
-      baseUrl: this.server.url,
+      baseUrl: extra.baseUrl ?? this.server.url,
       profiles: [profile],
       fullImage,
       patch: rest,
@@ -239,6 +239,8 @@ export interface PublishExtra {
   readonly createPatch?: CreatePatch;
   readonly fullImage?: boolean;
   readonly version?: string;
+  /** Default: of the rig's HTTP server. */
+  readonly baseUrl?: string;
   readonly patch?: PatchOptions;
 }
 

@@ -42,7 +42,7 @@ export class EmbeddedBroker {
   static async start(port = 0): Promise<EmbeddedBroker> {
     const broker = await Aedes.createBroker();
     const sockets = new Set<Socket>();
-    const server = createServer((socket) => {
+    const server = createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
       socket.on('close', () => sockets.delete(socket));
       broker.handle(socket);
