@@ -8,6 +8,8 @@ import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from 'mqtt';
 import type { DesiredDocument } from '../agent/desired.js';
+import { JobServer } from '../agent/jobs/job-server.js';
+import { JobStore } from '../agent/jobs/job-store.js';
 import { StreamFolder } from '../agent/streams/stream-folder.js';
 import { encodeBlock, streamIdOf } from '../agent/streams/stream-messages.js';
 import { StreamServer } from '../agent/streams/stream-server.js';
@@ -137,6 +139,38 @@ if (!playAgentRole()) {
       await rig.wish(await publishFiles());
       await updated();
       assert.ok(fate.lost > 0 && fate.doubled > 10 && fate.late > 10, JSON.stringify(fate));
+    });
+
+    it('a lost block is asked for again after a quarter of the stall time-out', async () => {
+      await startRig();
+      const stallTimeoutMs = 6000;
+      rig.configure({ mqtt: { url: rig.broker.url, streams: { blockBytes: BLOCK_BYTES } }, retry: { stallTimeoutMs } });
+      const relay = await relayed();
+      const seenMs: number[] = [];
+      relay.forward = (payload) => {
+        if (payload.readBigUInt64BE(8) !== BigInt(20 * BLOCK_BYTES)) return [payload];
+        return seenMs.push(performance.now()) === 1 ? [] : [payload];
+      };
+      await rig.startAgent();
+      await rig.wish(await publishFiles());
+      await updated();
+      const [first = 0, second = 0] = seenMs;
+      assert.ok(second - first >= stallTimeoutMs / 4 && second - first < stallTimeoutMs, `${second - first} ms`);
+    });
+
+    it('comes with jobs on the same link too', async () => {
+      await startRig();
+      const mqtt = { url: rig.broker.url, reconnectMinMs: 20, reconnectMaxMs: 50, streams: {} };
+      rig.configure({ protocol: 'jobs', mqtt });
+      serve();
+      const store = new JobStore(join(rig.folder, 'jobs'));
+      const jobs = new JobServer({ store, topicPrefix: 'mallorn/v1', url: rig.broker.url, log: () => {}, pollMs: 20 });
+      started.push({ stop: () => jobs.close() });
+      const desired = await publishFiles();
+      const order = { jobId: 'j1', document: { desired }, devices: ['gw-1'], timeoutMs: null, canceled: false };
+      await new JobStore(join(rig.folder, 'jobs')).save(order);
+      await rig.startAgent();
+      await updated();
     });
 
     it('goes on where it was when the broker is restarted in the middle', async () => {
