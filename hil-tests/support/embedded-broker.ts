@@ -20,6 +20,8 @@ export class EmbeddedBroker {
   readonly url: string;
   readonly port: number;
   readonly messages: SeenMessage[] = [];
+  /** Who may connect. */
+  admits: (username: string | undefined, password: string | undefined) => boolean = () => true;
   private readonly broker: Aedes;
   private readonly server: ReturnType<typeof createServer>;
   private readonly sockets: Set<Socket>;
@@ -32,6 +34,8 @@ export class EmbeddedBroker {
     this.sockets = sockets;
     this.port = (server.address() as AddressInfo).port;
     this.url = `mqtt://127.0.0.1:${this.port}`;
+    broker.authenticate = (_client, username, password, done) =>
+      done(null, this.admits(username, password?.toString()));
     broker.on('publish', (packet, client) => {
       if (packet.topic.startsWith('$SYS/')) return;
       this.note(packet.topic, packet.payload.toString(), packet.retain, client?.id ?? null);
