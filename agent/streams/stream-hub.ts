@@ -73,9 +73,10 @@ export class StreamHub implements StreamPort {
     const [id = '', what = ''] = topic.slice(this.options.root.length + 1).split('/');
     const listeners = STREAM_ID.test(id) ? this.listeners.get(id) : undefined;
     if (listeners === undefined) return;
-    const block = what === 'data' ? decodeBlock(payload) : undefined;
     const rejection = what === 'rejected' ? parseRejection(payload) : undefined;
     for (const listener of [...listeners]) {
+      // Each its own copy: a listener may move the bytes to another thread.
+      const block = what === 'data' ? decodeBlock(payload) : undefined;
       if (block !== undefined) listener.block(block);
       if (rejection !== undefined) listener.rejected(rejection);
     }
