@@ -3,10 +3,11 @@
  * what it is told and says. Retained documents are the whole truth of this link: after each connect everything is said again, so
  * that nothing depends on messages that a broker or a broken connection swallowed.
  */
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import { accessOptions, type BrokerAccess, sendAtOnce } from './broker-access.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
+import { connectGuarded } from './packet-guard.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';
 import { type ChannelTiming, type DeviceState, type LinkUnit, UnitChannel } from './unit-channel.js';
@@ -67,7 +68,7 @@ export class MqttLink {
     this.options = options;
     this.channels = options.units.map((unit) => new UnitChannel(unit, options));
     this.session = options.bootCount * SESSIONS_PER_BOOT;
-    this.client = connect(options.url, this.clientOptions());
+    this.client = connectGuarded(options.url, this.clientOptions(), MAX_PACKET_BYTES);
     this.client.on('connect', () => void this.greet());
     this.client.on('message', (topic, payload, { retain }) => this.receive(topic, payload, retain));
     this.client.on('close', () => this.lose());
