@@ -3,20 +3,13 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { IoError } from '../../core/errors.js';
-import { jsonLog } from '../log.js';
-import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
+import { type BrokerFlags, brokerOptions, serverOptions, serveUntil } from './broker-server.js';
 import { UsageError } from './failure.js';
 import { table } from './output.js';
-import { pem } from './read-file.js';
 import { type AddCommand, integer } from './session.js';
 
-interface ServeFlags {
+interface ServeFlags extends BrokerFlags {
   readonly store: string;
-  readonly mqtt: string;
-  readonly topicPrefix: string;
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
 }
 
 interface CreateFlags {
@@ -29,30 +22,15 @@ interface CreateFlags {
 
 export const addJobs: AddCommand = (program, open) => {
   const jobs = program.command('jobs').description('order updates as jobs, and answer for them on a broker');
-  jobs
-    .command('serve')
-    .description('answer devices until told to end')
+  const serve = jobs.command('serve').description('answer devices until told to end');
+  brokerOptions(serve)
     .requiredOption('--store <dir>', 'folder of the orders and of what became of them')
-    .requiredOption('--mqtt <url>', 'the broker; credentials stand in the URL')
-    .option('--topic-prefix <prefix>', 'first part of the topics', DEFAULT_TOPIC_PREFIX)
-    .option('--ca <file>', 'PEM of the authority that signed the broker')
-    .option('--cert <file>', 'PEM of our own certificate')
-    .option('--key <file>', 'PEM of its key')
-    .action(async ({ store, mqtt, topicPrefix, ca, cert, key }: ServeFlags, self: Command) => {
+    .action(async ({ store, ...flags }: ServeFlags, self: Command) => {
       const { signal } = open(self);
       const { JobServer } = await import('../jobs/job-server.js');
       const { JobStore } = await import('../jobs/job-store.js');
-      const server = new JobServer({
-        store: new JobStore(store),
-        url: mqtt,
-        topicPrefix,
-        ca: await pem(ca),
-        cert: await pem(cert),
-        key: await pem(key),
-        log: jsonLog((line) => process.stderr.write(line)),
-      });
-      if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
-      await server.close();
+      const options = await serverOptions(flags);
+      await serveUntil(signal, new JobServer({ ...options, store: new JobStore(store) }));
     });
   jobs
     .command('create')
