@@ -6,7 +6,6 @@
  */
 
 import { readI32, writeU32 } from '../bytes.js';
-import { ChannelWalk } from './channel-walk.js';
 
 /** Steps of a rounding's fraction that are told apart. */
 export const FRACTIONS = 16;
@@ -55,44 +54,24 @@ const ratioBits = new Int32Array(ratio.buffer);
 const single = new Float32Array(1);
 const singleBits = new Int32Array(single.buffer);
 
-/** The ratios of elements one after another. */
-class RatioWalk {
-  private readonly rows = new ChannelWalk();
-  private readonly columns = new ChannelWalk();
-  private ratios: Uint8Array = new Uint8Array(0);
-  private scaleCount = 1;
-  private hasColumns = false;
-
-  /** @param ratios little-endian binary32, the first list and the second */
-  begin(places: ChannelPlaces, ratios: Uint8Array, element: number): void {
-    const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
-    this.ratios = ratios;
-    this.scaleCount = scaleCount;
-    this.hasColumns = crossCount > 0;
-    this.rows.begin(scaleCount, inner, group, outer, element);
-    if (this.hasColumns) this.columns.begin(crossCount, crossInner, 1, crossInner, element);
+/**
+ * The ratio of one element, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1.
+ * Places stay within 31 bits, so that their divisions are of whole numbers.
+ * @param ratios little-endian binary32, the first list and the second
+ */
+function ratioOf(places: ChannelPlaces, ratios: Uint8Array, element: number): number {
+  const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
+  const channel = (((element / outer) | 0) * group + (((element / inner) | 0) % group)) % scaleCount;
+  ratioBits[0] = readI32(ratios, 4 * channel);
+  if (crossCount > 0) {
+    const first = ratio[0]!;
+    ratioBits[0] = readI32(ratios, 4 * (scaleCount + (((element / crossInner) | 0) % crossCount)));
+    ratio[0] = first * ratio[0]!;
   }
-
-  /** The next element's, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1. */
-  next(): number {
-    let value = this.ratioAt(this.rows.channel);
-    this.rows.next();
-    if (this.hasColumns) {
-      value = Math.fround(value * this.ratioAt(this.scaleCount + this.columns.channel));
-      this.columns.next();
-    }
-    // What is no finite number minus itself is none.
-    return value === 0 || value - value !== 0 ? 1 : value;
-  }
-
-  private ratioAt(index: number): number {
-    ratioBits[0] = readI32(this.ratios, 4 * index);
-    return ratio[0]!;
-  }
+  const value = ratio[0]!;
+  // What is no finite number minus itself is none.
+  return value === 0 || value - value !== 0 ? 1 : value;
 }
-
-/** One for all: runs of a cast are short, and nothing is allocated for them. */
-const walk = new RatioWalk();
 
 /** @param fractions receives, for each element, where between two roundings the product lay: 0 just above the lower one */
 export function rescaleInt8(
@@ -106,10 +85,9 @@ export function rescaleInt8(
   const { zero, oldZero } = places;
   const [flip, oldFlip] = [flipOf(zero), flipOf(oldZero)];
   const [zeroPoint, oldZeroPoint] = [zeroPointOf(zero), zeroPointOf(oldZero)];
-  walk.begin(places, ratios, first);
   for (let i = 0; i < target.length; i++) {
     const old = (((source[i]! ^ oldFlip) << 24) >> 24) - oldZeroPoint;
-    const value = old * walk.next() + 0.5;
+    const value = old * ratioOf(places, ratios, first + i) + 0.5;
     const rounded = Math.floor(value);
     fractions[i] = (value - rounded) * FRACTIONS;
     target[i] = Math.max(-128, Math.min(127, rounded + zeroPoint)) ^ flip;
@@ -123,9 +101,8 @@ export function rescaleInt32(
   ratios: Uint8Array,
   first: number,
 ): void {
-  walk.begin(places, ratios, first);
   for (let i = 0; 4 * i < target.length; i++) {
-    const value = Math.floor(readI32(source, 4 * i) * walk.next() + 0.5);
+    const value = Math.floor(readI32(source, 4 * i) * ratioOf(places, ratios, first + i) + 0.5);
     writeU32(target, 4 * i, Math.max(-0x80000000, Math.min(0x7fffffff, value)));
   }
 }
@@ -138,12 +115,11 @@ export function rescaleFloat(
   ratios: Uint8Array,
   first: number,
 ): void {
-  walk.begin(places, ratios, first);
   for (let i = 0; 4 * i < target.length; i++) {
     const bits = readI32(source, 4 * i);
     singleBits[0] = bits;
     const isNotANumber = (bits & 0x7fffffff) > 0x7f800000;
-    single[0] = single[0]! * walk.next();
+    single[0] = single[0]! * ratioOf(places, ratios, first + i);
     writeU32(target, 4 * i, isNotANumber ? bits : singleBits[0]!);
   }
 }

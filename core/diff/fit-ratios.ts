@@ -5,9 +5,9 @@
  * the container tell nothing of it. Encoder side only; sums run in file order, so that they are the same everywhere.
  */
 
-import { ChannelWalk } from '../codec/channel-walk.js';
 import { flipOf, zeroPointOf } from '../codec/rescale.js';
 import type { ChannelAxis } from './channel-axes.js';
+import { ChannelWalk } from './channel-walk.js';
 import { Scratch } from './scratch.js';
 
 /** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */

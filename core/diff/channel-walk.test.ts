@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { channelAt } from '../diff/channel-axes.js';
+import { channelAt } from './channel-axes.js';
 import { ChannelWalk } from './channel-walk.js';
 
 test('a walk is of the channel that divisions give, whatever the places and wherever it begins', () => {

@@ -1,6 +1,7 @@
 /**
  * Which channel each element is of, for elements one after another: (floor(e / outer) group + floor(e / inner) mod group) mod count.
- * It counts along, since divisions for each element took most of a rescaled tensor's time.
+ * It counts along, since divisions for each element took most of the time that fitting ratios takes. (Decoders divide: there the code would cost more
+ * of a microcontroller than the time is worth.)
  */
 export class ChannelWalk {
   /** Of the element that the walk is at. */
