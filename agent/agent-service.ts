@@ -4,6 +4,7 @@
  * gives way to the configuration before.
  */
 import type { Log } from './log.js';
+import { messageOf } from './message-of.js';
 import type { ServiceManager } from './operations/service-manager.js';
 
 export interface ServiceOptions<Config> {
@@ -101,5 +102,5 @@ async function loaded<Config>(load: () => Promise<Config>, log: Log): Promise<Co
 /** ConfigError has them one by one. */
 function problemsOf(error: unknown): readonly string[] {
   if (error instanceof Error && 'problems' in error && Array.isArray(error.problems)) return error.problems;
-  return [error instanceof Error ? error.message : String(error)];
+  return [messageOf(error)];
 }

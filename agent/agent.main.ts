@@ -15,13 +15,12 @@ import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
 import { Operations } from './compose/operations.js';
 import { lockStateFolder } from './compose/state-folder.js';
-import { besideStreams, openStreams } from './compose/streams.js';
+import { openStreams } from './compose/streams.js';
 import type { UnitOptions } from './compose/unit-options.js';
 import type { AgentConfig, ModelConfig } from './config.js';
 import { parseConsent } from './consent.js';
 import { JsonFile } from './json-file.js';
 import type { Log } from './log.js';
-import type { State } from './machine-types.js';
 import { modelConfigs } from './model-configs.js';
 import { MqttLink } from './mqtt-link.js';
 import { TokenBucket } from './pace.js';
@@ -110,7 +109,6 @@ async function compose(
   const operations = await Operations.load({ config, agentVersion, log, units: () => units, link: () => link });
   const jobs = await openJobs({ config, bootCount, units: () => models, link: () => link, log });
   const streams = openStreams(config, () => link);
-  const channel = besideStreams(jobs?.channel, streams);
   const times = { ...(now === undefined ? {} : { now }), ...(tickMs === undefined ? {} : { tickMs }) };
   const shared = { pace, streams: streams ?? undefined, trust, ...times };
   const turns = new ApplyTurns(config.limits.maxParallelUpdates);
@@ -157,7 +155,7 @@ async function compose(
     ...(desiredGraceMs === undefined ? {} : { desiredGraceMs }),
     ...(progressIntervalMs === undefined ? {} : { progressIntervalMs }),
     birth: () => birthDocument(config, agentVersion, trust, units),
-    ...(channel === undefined ? {} : { jobs: channel }),
+    channels: [jobs, streams].flatMap((client) => (client === null ? [] : [client.channel])),
     announces: protocol !== 'aws-iot-jobs',
     onConsent: asksAnybody(config) ? (payload) => consent(payload, units, log) : null,
     ...operations.linkParts,
@@ -209,13 +207,11 @@ async function startChildren(
   // Loaded on demand: few gateways talk to microcontrollers.
   const serial = await import('../targets/serial-mcu/index.js');
   const units: Unit[] = [];
-  const onState = (label: string, state: State): void => operations.observe(label, state);
-  const onBytes = (label: string, count: number): void => operations.downloaded(label, count);
   try {
     for (const child of children) {
       const statePath = join(stateFolder, `child-${child.name}.json`);
       const childLog: Log = (level, message, fields) => log(level, message, { child: child.name, ...fields });
-      const parts = { config, child, serial, statePath, link, onState, onBytes, log: childLog };
+      const parts = { config, child, serial, statePath, link, operations, log: childLog };
       units.push(await startChildUnit({ ...shared, ...parts }));
     }
     return units;

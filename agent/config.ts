@@ -9,6 +9,7 @@ import { DEFAULT_MAX_BUFFER_BYTES } from '../core/limits.js';
 import { isBrokerUrl } from './broker-access.js';
 import { MAX_CHILDREN, MAX_MODELS, MAX_STREAM_BLOCK_BYTES, MIN_STREAM_BLOCK_BYTES } from './limits.js';
 import { LOG_LEVELS } from './log.js';
+import { messageOf } from './message-of.js';
 import { modelProblems } from './model-configs.js';
 import { redactText } from './redact.js';
 import { parseTimeWindow } from './time-windows.js';
@@ -287,7 +288,7 @@ export function parseConfig(text: string, fileName: string): AgentConfig {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new ConfigError(fileName, [`not JSON: ${error instanceof Error ? error.message : String(error)}`]);
+    throw new ConfigError(fileName, [`not JSON: ${messageOf(error)}`]);
   }
   const parsed = configSchema.safeParse(value);
   if (!parsed.success) {

@@ -1,6 +1,7 @@
 /** An operator's word that an update may go on. It can only end a wait: what authorises a write stays the signed header. */
 import * as z from 'zod';
 import { MAX_CONSENT_BYTES, MAX_CONSENTS } from './limits.js';
+import { messageOf } from './message-of.js';
 
 /** What can be asked for: the download, the switch, and a whole model where a patch was expected. */
 export const CONSENT_SCOPES = ['download', 'activate', 'full-image'] as const;
@@ -42,7 +43,7 @@ export function parseConsent(payload: Uint8Array): ParsedConsent {
   } catch (error) {
     return {
       kind: 'unreadable',
-      message: `consent: not JSON: ${error instanceof Error ? error.message : String(error)}`,
+      message: `consent: not JSON: ${messageOf(error)}`,
     };
   }
 }

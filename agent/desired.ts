@@ -3,6 +3,7 @@
  * look for a patch; only the patch's signed header can make it write. Keys this version does not know are ignored, so
  * that a newer publisher can say more to newer agents.
  */
+
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { MAX_TRUST_BYTES } from '../core/limits.js';
@@ -13,6 +14,7 @@ import {
   MAX_TRUST_CHAIN,
   MAX_URL_LENGTH,
 } from './limits.js';
+import { messageOf } from './message-of.js';
 import { streamIdOf } from './streams/stream-messages.js';
 
 const sha256Hex = z
@@ -81,7 +83,7 @@ export function parseDesired(payload: Uint8Array, origin = ''): ParsedDesired {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
   } catch (error) {
-    return unreadable(`desired: not JSON: ${error instanceof Error ? error.message : String(error)}`);
+    return unreadable(`desired: not JSON: ${messageOf(error)}`);
   }
   const parsed = desiredSchema.safeParse(value);
   if (!parsed.success) {

@@ -3,6 +3,7 @@
  * failure decides one thing: is it worth trying the same document again?
  */
 import { type ErrorCode, IoError, MallornError } from '../core/errors.js';
+import { messageOf } from './message-of.js';
 import { redactText } from './redact.js';
 
 export type Failure =
@@ -47,5 +48,5 @@ export function failureOf(error: unknown): Failure {
     const reason = reasonOf(error.code);
     return RETRYABLE.has(error.code) ? retryable(reason, error.message) : permanent(reason, error.message);
   }
-  return retryable('internal', error instanceof Error ? error.message : String(error));
+  return retryable('internal', messageOf(error));
 }

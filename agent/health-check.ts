@@ -5,6 +5,7 @@
 import { lstat, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { httpGet, networkMessage } from './http-get.js';
+import { messageOf } from './message-of.js';
 import { runCommand } from './run-command.js';
 
 /** What is asked; exactly one of the three. */
@@ -64,6 +65,6 @@ async function askFile(path: string, currentPath: string): Promise<string | null
     const [{ mtimeMs: touchedMs }, { mtimeMs: switchedMs }] = await Promise.all([stat(path), lstat(currentPath)]);
     return touchedMs > switchedMs ? null : `${path} was not touched since the switch`;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

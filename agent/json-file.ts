@@ -6,6 +6,7 @@ import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IoError } from '../core/errors.js';
 import { makeFolder } from './make-folder.js';
+import { messageOf } from './message-of.js';
 
 /** What the runtime needs of a place to remember things. */
 export interface StateFile {
@@ -76,8 +77,4 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

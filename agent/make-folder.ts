@@ -2,13 +2,14 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { IoError } from '../core/errors.js';
+import { messageOf } from './message-of.js';
 
 /** @throws IoError */
 export async function makeFolder(folder: string): Promise<void> {
   try {
     await make(folder);
   } catch (cause) {
-    throw new IoError(`cannot make ${folder}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`cannot make ${folder}: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { JsonFile, type StateFile } from './json-file.js';
 import type { Log } from './log.js';
 import type { Installed } from './machine-types.js';
+import { messageOf } from './message-of.js';
 
 export interface NoticeRules {
   readonly file?: string | undefined;
@@ -77,6 +78,6 @@ export class ModelNotice {
   }
 
   private warn(message: string, error: unknown): void {
-    this.options.log('warn', message, { error: error instanceof Error ? error.message : String(error) });
+    this.options.log('warn', message, { error: messageOf(error) });
   }
 }

@@ -7,6 +7,7 @@ import type { IClientOptions, MqttClient } from 'mqtt';
 import { accessOptions, type BrokerAccess, sendAtOnce } from './broker-access.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
+import { messageOf } from './message-of.js';
 import { connectGuarded } from './packet-guard.js';
 import type { Reported } from './reported.js';
 import type { DeviceTopics } from './topics.js';
@@ -23,7 +24,7 @@ export interface LinkOptions extends BrokerAccess, ChannelTiming {
   /** How often this agent has started. Session numbers grow from it, across reconnects and restarts. */
   readonly bootCount: number;
   readonly birth: () => Record<string, unknown>;
-  readonly jobs?: JobChannel;
+  readonly channels?: readonly LinkChannel[];
   /** Whether `$state`, `birth` and `reported` are published, and `cmd/rebirth` is heard. AWS allows its reserved topics alone. */
   readonly announces: boolean;
   /** Null: there is nothing to consent to, and `cmd/consent` is not listened to. */
@@ -39,7 +40,9 @@ export interface LinkOptions extends BrokerAccess, ChannelTiming {
 }
 
 /** What else is heard on this connection. */
-export interface JobChannel {
+export interface LinkChannel {
+  /** Its topics lie under it. */
+  readonly root: string;
   readonly filters: readonly string[];
   /** Subscribed, and everything retained is said. */
   connected(): void;
@@ -160,7 +163,7 @@ export class MqttLink {
   }
 
   private async greet(): Promise<void> {
-    const { topics, log, announces, jobs } = this.options;
+    const { topics, log, announces, channels = [] } = this.options;
     const session = this.session;
     this.failures = 0;
     sendAtOnce(this.client);
@@ -186,10 +189,10 @@ export class MqttLink {
         await this.announce();
         await this.publish(topics.state, this.stateDocument('ready'));
       }
-      if (session === this.session) jobs?.connected();
+      if (session === this.session) for (const channel of channels) channel.connected();
     } catch (error) {
       // The library reconnects by itself, and `connect` brings us here again.
-      log('warn', 'mqtt greeting interrupted', { error: error instanceof Error ? error.message : String(error) });
+      log('warn', 'mqtt greeting interrupted', { error: messageOf(error) });
     }
   }
 
@@ -201,12 +204,12 @@ export class MqttLink {
   }
 
   private filters(): string[] {
-    const { topics, units, announces, onConsent, commands, jobs } = this.options;
+    const { topics, units, announces, onConsent, commands, channels = [] } = this.options;
     return [
       ...units.filter(({ onDesired }) => onDesired !== null).map(({ topics }) => topics.desired),
       ...(announces ? [topics.rebirth, ...(commands?.keys() ?? [])] : []),
       ...(announces && onConsent !== null ? [topics.consent] : []),
-      ...(jobs?.filters ?? []),
+      ...channels.flatMap(({ filters }) => filters),
     ];
   }
 
@@ -226,14 +229,14 @@ export class MqttLink {
       return true;
     } catch (error) {
       // Said again after the next connect.
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       this.options.log('warn', 'mqtt publish failed', { topic, error: message });
       return false;
     }
   }
 
   private receive(topic: string, payload: Uint8Array, retained: boolean): void {
-    const { topics, jobs, onConsent, commands } = this.options;
+    const { topics, channels = [], onConsent, commands } = this.options;
     const channel = this.channels.find(({ unit }) => unit.topics.desired === topic && unit.onDesired !== null);
     if (channel !== undefined) {
       channel.receive(payload);
@@ -249,14 +252,14 @@ export class MqttLink {
     } else if (commands?.has(topic)) {
       if (!retained) commands.get(topic)?.(payload);
     } else {
-      jobs?.receive(topic, payload);
+      channels.find(({ root }) => topic.startsWith(`${root}/`))?.receive(topic, payload);
     }
   }
 
   /** Prepares what the library reads at its next attempt: a new session number in the will, a longer pause after it. */
   private lose(): void {
     this.greeted = false;
-    this.options.jobs?.disconnected();
+    for (const channel of this.options.channels ?? []) channel.disconnected();
     for (const channel of this.channels) channel.disconnected();
     this.failures++;
     this.session++;

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { IoError } from '../core/errors.js';
 import { type DesiredDocument, parseDesired } from './desired.js';
 import { makeFolder } from './make-folder.js';
+import { messageOf } from './message-of.js';
 import { STREAM_SCHEME } from './streams/stream-messages.js';
 
 export interface PatchRequest {
@@ -184,7 +185,7 @@ async function orIoError<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (cause) {
-    throw new IoError(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`${what}: ${messageOf(cause)}`, { cause });
   }
 }
 

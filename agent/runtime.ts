@@ -13,6 +13,7 @@ import type { StateFile } from './json-file.js';
 import type { Log } from './log.js';
 import { initialState, step } from './machine.js';
 import type { Effect, Event, MachineSettings, Progress, State } from './machine-types.js';
+import { messageOf } from './message-of.js';
 import { type Reported, reportOf } from './reported.js';
 import { decodeState, encodeState } from './state-schema.js';
 import type { StreamPort } from './streams/stream-hub.js';
@@ -368,8 +369,4 @@ export class AgentRuntime {
     this.session = null;
     await session?.close();
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

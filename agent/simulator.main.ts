@@ -3,7 +3,6 @@
  * it carries a JavaScript engine; the device's program lies beside it. The line is a TCP port of this machine, and a PTY where
  * socat is there to make one: Node has none, and a package that has them is native code.
  */
-
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
@@ -16,6 +15,7 @@ import { toHex } from '../core/hex.js';
 import { NodeHasher } from '../targets/node/hashing.js';
 import { FLASH_BYTES, makeFlashImage } from '../targets/sim/flash-image.js';
 import { SimulatedMcu } from '../targets/sim/simulated-mcu.js';
+import { messageOf } from './message-of.js';
 
 export interface SimulatorOptions {
   /** What the factory installs; absent for a device without a model. */
@@ -119,7 +119,7 @@ function step(mcu: SimulatedMcu): boolean {
     return mcu.step();
   } catch (error) {
     // The engine's own error holds all of the engine, which no log should show.
-    throw new Error(`the device's program failed: ${error instanceof Error ? error.message : String(error)}`);
+    throw new Error(`the device's program failed: ${messageOf(error)}`);
   }
 }
 
@@ -144,7 +144,7 @@ function openFlashFile(path: string, options: SimulatorOptions): FlashFile {
     if (bytes.length !== FLASH_BYTES) throw new Error(`expected ${FLASH_BYTES} bytes of flash, got ${bytes.length}`);
     return { descriptor: openSync(path, 'r+'), bytes };
   } catch (cause) {
-    throw new IoError(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`${path}: ${messageOf(cause)}`, { cause });
   }
 }
 

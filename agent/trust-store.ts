@@ -3,7 +3,6 @@
  * document brings, each of which must follow the one before. The whole chain is kept and verified again at each start, so that
  * what lies on disk is believed no more than what comes from the network.
  */
-
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { IoError, MallornError } from '../core/errors.js';
@@ -15,6 +14,7 @@ import { trustTextSchema } from './desired.js';
 import { JsonFile } from './json-file.js';
 import { MAX_KEPT_TRUST } from './limits.js';
 import type { Log } from './log.js';
+import { messageOf } from './message-of.js';
 
 const storedSchema = z.strictObject({ format: z.literal(1), chain: z.array(trustTextSchema).max(MAX_KEPT_TRUST) });
 
@@ -166,8 +166,4 @@ async function readStored(path: string): Promise<readonly string[]> {
 function damaged(path: string, cause: unknown): IoError {
   const advice = 'whoever removes it trusts what the pinned file says';
   return new IoError(`the trust files in ${path} are damaged (${messageOf(cause)}); ${advice}`, { cause });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -233,10 +233,7 @@ export class UpdateSession {
   }
 
   private openTarget(header: PatchHeader, buffer: Uint8Array): FlashTarget {
-    const target = toHex(header.targetHash);
-    if (target !== this.order.targetSha256) {
-      throw new InvalidPatch('BAD_HEADER', `the document wants ${this.order.targetSha256}, the patch makes ${target}`);
-    }
+    requireTarget(header, this.order);
     // Keys may be good for one and not for the other.
     if (header.standalone !== (this.base === null)) {
       throw new InvalidPatch('WRONG_BASE', 'the document names a base for the patch, and it is a stand-alone one');
@@ -244,6 +241,13 @@ export class UpdateSession {
     const flash = this.ports.slots.openInactive(header.targetSize);
     return new FlashTarget({ flash, targetSize: header.targetSize, hasher: this.ports.hasher, buffer });
   }
+}
+
+/** @throws InvalidPatch for a patch that makes another model than its document says. */
+export function requireTarget({ targetHash }: PatchHeader, { targetSha256 }: ApplyOrder): void {
+  const target = toHex(targetHash);
+  if (target === targetSha256) return;
+  throw new InvalidPatch('BAD_HEADER', `the document wants ${targetSha256}, the patch makes ${target}`);
 }
 
 function isWrongOutcome(error: unknown): error is InvalidPatch | TargetHashMismatch {

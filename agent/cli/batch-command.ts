@@ -1,9 +1,9 @@
 /** `mallorn create --batch`: a patch for every file of a folder, from the file of the same name in another. */
-
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { IoError } from '../../core/errors.js';
 import { makeFolder } from '../make-folder.js';
+import { messageOf } from '../message-of.js';
 import { exitCodeOf, failureOf, UsageError } from './failure.js';
 import { bytesText, table } from './output.js';
 import type { PatchOptions, PatchPair, PatchResult } from './platform.js';
@@ -138,8 +138,4 @@ function lineOf(entry: Entry): string {
   const { patchSize, targetSize } = entry.stats;
   const percent = ((100 * patchSize) / Math.max(1, targetSize)).toFixed(1);
   return `${entry.name}: ${bytesText(patchSize)}, ${percent} % of the target`;
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -1,7 +1,7 @@
 /** What commands that serve devices on a broker until they are told to end have in common. */
 import type { Command } from 'commander';
-import type { BrokerAccess } from '../broker-access.js';
-import { jsonLog, type Log } from '../log.js';
+import { jsonLog } from '../log.js';
+import type { ServerOptions } from '../server-client.js';
 import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
 import { pem } from './read-file.js';
 
@@ -23,7 +23,7 @@ export function brokerOptions(command: Command): Command {
 }
 
 /** @throws IoError for a file that cannot be read. */
-export async function serverOptions(flags: BrokerFlags): Promise<BrokerAccess & { topicPrefix: string; log: Log }> {
+export async function serverOptions(flags: BrokerFlags): Promise<ServerOptions> {
   const { mqtt, topicPrefix, ca, cert, key } = flags;
   return {
     url: mqtt,

@@ -1,9 +1,9 @@
 /** `mallorn flash` and `mallorn devices`. */
-
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { IoError } from '../../core/errors.js';
 import { claimedVersion, KEY_RECORD_BYTES } from '../../core/slots/key-record.js';
+import { messageOf } from '../message-of.js';
 import { UsageError } from './failure.js';
 import { bytesText, table } from './output.js';
 import type { FlashResult, KeysResult, Serial } from './platform.js';
@@ -192,6 +192,6 @@ async function read(path: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(path));
   } catch (cause) {
-    throw new IoError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
 }

@@ -1,8 +1,8 @@
 /** `mallorn jobs`: orders for devices, and the responder for brokers that have none. */
-
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { IoError } from '../../core/errors.js';
+import { messageOf } from '../message-of.js';
 import { type BrokerFlags, brokerOptions, serverOptions, serveUntil } from './broker-server.js';
 import { UsageError } from './failure.js';
 import { table } from './output.js';
@@ -104,6 +104,6 @@ async function text(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (cause) {
-    throw new IoError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
 }

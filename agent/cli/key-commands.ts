@@ -1,11 +1,11 @@
 /** `mallorn keygen`, `mallorn sign` and `mallorn key-record`. */
-
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { IoError } from '../../core/errors.js';
 import { makeFolder } from '../make-folder.js';
+import { messageOf } from '../message-of.js';
 import { UsageError } from './failure.js';
 import { addSigningFlags, readPublicKeyFile, requireSigningKey, type SigningFlags } from './key-options.js';
 import { table } from './output.js';
@@ -123,7 +123,7 @@ async function writeNew(folder: string, files: readonly NewFile[]): Promise<void
     await makeFolder(folder);
     for (const [path, bytes, mode] of files) await writeFile(path, bytes, { flag: 'wx', mode, flush: true });
   } catch (cause) {
-    throw new IoError(`cannot write keys to ${folder}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    throw new IoError(`cannot write keys to ${folder}: ${messageOf(cause)}`, {
       cause,
     });
   }

@@ -1,7 +1,7 @@
 /** Reads a small file a command was given, whole. */
-
 import { open } from 'node:fs/promises';
 import { IoError } from '../../core/errors.js';
+import { messageOf } from '../message-of.js';
 
 const MAX_PEM_BYTES = 1 << 20;
 
@@ -26,7 +26,7 @@ export async function readSmallFile(path: string, mostBytes: number): Promise<Ui
       await file.close();
     }
   } catch (cause) {
-    throw new IoError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new IoError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
   throw new IoError(`cannot read ${path}: expected at most ${mostBytes} bytes`);
 }

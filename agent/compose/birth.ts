@@ -1,6 +1,8 @@
 /** What the agent says about itself after each connect. */
-import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
+import { toHex } from '../../core/hex.js';
+import { keyIdOf } from '../../core/patch/signatures.js';
+import { NodeHasher } from '../../targets/node/hashing.js';
 import type { AgentConfig } from '../config.js';
 import { distinctKeys, type KeySource } from '../trust-store.js';
 import type { Unit } from '../unit.js';
@@ -14,12 +16,13 @@ export function birthDocument(
   trust: KeySource,
   units: readonly Unit[],
 ): Record<string, unknown> {
+  const hasher = new NodeHasher();
   return {
     agentVersion,
     formats: FORMATS,
     ramBytes: totalmem(),
     slots: 2,
-    trustedKeys: distinctKeys(trust.keys()).map(keyIdHex),
+    trustedKeys: distinctKeys(trust.keys()).map((key) => toHex(keyIdOf(key, hasher))),
     ...(trust.version === null ? {} : { trustVersion: trust.version }),
     children: units.flatMap(childFacts),
     models: units.flatMap(({ runtime, child }) => {
@@ -35,9 +38,4 @@ function childFacts({ name, runtime, child }: Unit): Record<string, unknown>[] {
   if (child === null) return [];
   const { model, installed_version: version, sha256 } = runtime.reported();
   return [{ name, model, version, sha256, port: child.port, online: child.state === 'ready' }];
-}
-
-/** As in a signature block: the first 8 bytes of the key's SHA-256. */
-function keyIdHex(publicKey: Uint8Array): string {
-  return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
 }

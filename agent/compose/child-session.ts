@@ -2,7 +2,6 @@
  * The apply side of a child: the device decodes, journals and verifies for itself, and is asked what it has. What the machine
  * knows of an update is the same as with slots on this machine's disk.
  */
-
 import type { PreambleReader } from '../../core/apply/preamble-reader.js';
 import { InvalidPatch, IoError, invariant, SignatureError } from '../../core/errors.js';
 import { fromHex, toHex } from '../../core/hex.js';
@@ -15,7 +14,7 @@ import { type Failure, failureOf, retryable } from '../failure.js';
 import type { Progress } from '../machine-types.js';
 import { messageOf } from '../message-of.js';
 import type { TrustedKeys } from '../trust-store.js';
-import type { ApplyOrder } from '../update-session.js';
+import { type ApplyOrder, requireTarget } from '../update-session.js';
 import type { ChildPort } from './child-port.js';
 
 export type Serial = typeof serialMcu;
@@ -184,10 +183,7 @@ export class ChildSession implements ApplySession {
       requireSignature({ header: preamble.header, blocks, trustedKeys, verifier: new NodeSignatureVerifier(), hasher });
     }
     const header = parseHeader(preamble.header);
-    const target = toHex(header.targetHash);
-    if (target !== order.targetSha256) {
-      throw new InvalidPatch('BAD_HEADER', `the document wants ${order.targetSha256}, the patch makes ${target}`);
-    }
+    requireTarget(header, order);
     if (header.standalone || toHex(header.sourceHash) !== order.baseSha256) {
       throw new InvalidPatch(
         'WRONG_BASE',

@@ -1,8 +1,6 @@
 /** A microcontroller on a serial line: the same machine as for a model of the agent's own, with the slots on the device. */
-
 import type { AgentConfig, ChildConfig } from '../config.js';
 import { JsonFile } from '../json-file.js';
-import type { State } from '../machine-types.js';
 import { messageOf } from '../message-of.js';
 import { childConfig } from '../model-configs.js';
 import type { MqttLink } from '../mqtt-link.js';
@@ -11,6 +9,7 @@ import { childTopics } from '../topics.js';
 import type { Unit } from '../unit.js';
 import { ChildPort } from './child-port.js';
 import { ChildSession, type Serial } from './child-session.js';
+import type { Operations } from './operations.js';
 import { applicationOf, machineSettings, type UnitOptions, watchConditions } from './unit-options.js';
 
 export interface ChildUnitOptions extends Omit<UnitOptions, 'config'> {
@@ -19,9 +18,7 @@ export interface ChildUnitOptions extends Omit<UnitOptions, 'config'> {
   readonly serial: Serial;
   readonly statePath: string;
   readonly link: () => MqttLink | null;
-  /** Both by the unit's label. */
-  readonly onState: (label: string, state: State) => void;
-  readonly onBytes: (label: string, count: number) => void;
+  readonly operations: Pick<Operations, 'observe' | 'downloaded'>;
 }
 
 /** Larger frames than these need more memory than such devices have. */
@@ -44,7 +41,7 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
   const conditions = watchConditions({ ...options, config: own }, () => runtime.conditionsChanged());
   const runtime: AgentRuntime = new AgentRuntime({
     settings: machineSettings(own, trust, conditions, PROFILES),
-    limits: { ...own.retry, pace: options.pace, onBytes: (count) => options.onBytes(label, count) },
+    limits: { ...own.retry, pace: options.pace, onBytes: (count) => options.operations.downloaded(label, count) },
     streams: options.streams,
     stateFile: { load: async () => saved, save: (value) => stateFile.save(value) },
     openSession: (onProgress) => {
@@ -62,7 +59,7 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
     onTrust: (chain) => trust.offer(chain),
     onState: (state) => {
       conditions.attend(state);
-      options.onState(label, state);
+      options.operations.observe(label, state);
     },
     publish: (reported) => link()?.publishReported(unit, reported),
     log,

@@ -6,12 +6,12 @@ import { awsJobRoot, jobTopics, mallornJobRoot } from '../jobs/job-messages.js';
 import { JobRouter, type JobUnit } from '../jobs/job-router.js';
 import { JsonFile } from '../json-file.js';
 import type { Log } from '../log.js';
-import type { JobChannel, MqttLink } from '../mqtt-link.js';
+import type { LinkChannel, MqttLink } from '../mqtt-link.js';
 
 export interface Jobs {
   readonly client: JobClient;
   readonly router: JobRouter;
-  readonly channel: JobChannel;
+  readonly channel: LinkChannel;
 }
 
 export interface JobsOptions {
@@ -39,7 +39,8 @@ export async function openJobs({ config, bootCount, units, link, log }: JobsOpti
     tellsProgress: !isAws,
     log,
   });
-  const channel: JobChannel = {
+  const channel: LinkChannel = {
+    root: topics.root,
     filters: topics.filters,
     connected: () => client.connected(),
     disconnected: () => client.disconnected(),

@@ -89,14 +89,15 @@ export class Operations implements OperatedAgent {
     const { homeAssistant, device, topicPrefix, models } = config;
     const announcements = new Map<string, unknown>(this.announcedBefore.map((topic) => [topic, null]));
     const commands = new Map<string, (payload: Uint8Array) => void>();
-    for (const unit of homeAssistant === undefined ? [] : this.options.units().filter(({ child }) => child === null)) {
-      const { name } = unit;
-      const install = installTopic(topicPrefix, device, models === undefined ? null : name);
-      const topics = { reported: unit.topics.reported, state: deviceTopics(topicPrefix, device).state, install };
-      const { prefix } = homeAssistant ?? { prefix: '' };
-      const { topic, document } = discoveryOf({ prefix, device, model: name, agentVersion, topics });
-      announcements.set(topic, document);
-      commands.set(install, (payload) => this.install(unit, payload));
+    if (homeAssistant !== undefined) {
+      for (const unit of this.options.units().filter(({ child }) => child === null)) {
+        const { name } = unit;
+        const install = installTopic(topicPrefix, device, models === undefined ? null : name);
+        const topics = { reported: unit.topics.reported, state: deviceTopics(topicPrefix, device).state, install };
+        const { topic, document } = discoveryOf({ ...homeAssistant, device, model: name, agentVersion, topics });
+        announcements.set(topic, document);
+        commands.set(install, (payload) => this.install(unit, payload));
+      }
     }
     const topics = [...announcements].flatMap(([topic, document]) => (document === null ? [] : [topic]));
     const onAnnounced = (): void => {

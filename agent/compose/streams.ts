@@ -1,6 +1,6 @@
-/** Patch bytes over the agent's own connection: where its units ask for them, and what they share the link with. */
+/** Patch bytes over the agent's own connection: where its units ask for them. */
 import type { AgentConfig } from '../config.js';
-import type { JobChannel, MqttLink } from '../mqtt-link.js';
+import type { MqttLink } from '../mqtt-link.js';
 import { StreamHub } from '../streams/stream-hub.js';
 import { streamRoot } from '../streams/stream-messages.js';
 
@@ -13,20 +13,4 @@ export function openStreams(config: AgentConfig, link: () => MqttLink | null): S
     blockBytes: mqtt.streams.blockBytes,
     send: (topic, document, qos) => link()?.send(topic, document, qos),
   });
-}
-
-/** One channel for what jobs and streams say; each hears its own topics alone. */
-export function besideStreams(jobs: JobChannel | undefined, streams: StreamHub | null): JobChannel | undefined {
-  if (streams === null || jobs === undefined) return streams?.channel ?? jobs;
-  const both = [jobs, streams.channel];
-  return {
-    filters: both.flatMap(({ filters }) => filters),
-    connected: () => {
-      for (const channel of both) channel.connected();
-    },
-    disconnected: () => {
-      for (const channel of both) channel.disconnected();
-    },
-    receive: (topic, payload) => (streams.owns(topic) ? streams.channel : jobs).receive(topic, payload),
-  };
 }

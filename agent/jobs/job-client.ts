@@ -8,6 +8,7 @@ import type { Failure } from '../failure.js';
 import type { StateFile } from '../json-file.js';
 import type { Log } from '../log.js';
 import type { State } from '../machine-types.js';
+import { messageOf } from '../message-of.js';
 import type { Reported } from '../reported.js';
 import { initialJobState, type JobEffect, type JobEvent, type JobState, type OpenJob, stepJob } from './job-machine.js';
 import { decodeJobs, encodeJobs } from './job-memory.js';
@@ -171,7 +172,7 @@ export class JobClient {
     try {
       await this.options.file.save(encodeJobs(this.state));
     } catch (error) {
-      this.options.log('error', 'cannot save jobs', { error: error instanceof Error ? error.message : String(error) });
+      this.options.log('error', 'cannot save jobs', { error: messageOf(error) });
     }
   }
 

@@ -1,7 +1,7 @@
 /** The responder: a job board on a broker that has none. One request after another; what is answered is on disk. */
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { accessOptions, type BrokerAccess } from '../broker-access.js';
-import type { Log } from '../log.js';
+import type { MqttClient } from 'mqtt';
+import { messageOf } from '../message-of.js';
+import { connectServer, POLL_MS, type ServerOptions } from '../server-client.js';
 import { type Answer, type ExecutionRecord, JobBoard } from './job-board.js';
 import {
   getRequestSchema,
@@ -13,19 +13,10 @@ import {
 } from './job-messages.js';
 import type { JobStore } from './job-store.js';
 
-export interface JobServerOptions extends BrokerAccess {
+export interface JobServerOptions extends ServerOptions {
   readonly store: JobStore;
-  readonly topicPrefix: string;
   readonly protocolVersion?: 4 | 5;
-  readonly clientId?: string;
-  readonly log: Log;
-  /** How often orders are looked for. */
-  readonly pollMs?: number;
-  readonly reconnectMs?: number;
 }
-
-const POLL_MS = 1000;
-const RECONNECT_MS = 2000;
 
 export class JobServer {
   readonly board = new JobBoard();
@@ -37,10 +28,9 @@ export class JobServer {
   constructor(options: JobServerOptions) {
     this.options = options;
     for (const record of options.store.history()) this.board.replay(record);
-    this.client = connect(options.url, this.clientOptions());
+    this.client = connectServer(options, { clientId: 'mallorn-jobs', protocolVersion: options.protocolVersion ?? 4 });
     this.client.on('connect', () => void this.listen());
     this.client.on('message', (topic, payload) => this.receive(topic, payload));
-    this.client.on('error', (error) => options.log('warn', 'mqtt', { error: error.message }));
     this.poll();
     this.poller = setInterval(() => this.poll(), options.pollMs ?? POLL_MS);
   }
@@ -49,19 +39,6 @@ export class JobServer {
     clearInterval(this.poller);
     await this.client.endAsync(!this.client.connected);
     this.options.store.close();
-  }
-
-  private clientOptions(): IClientOptions {
-    const { protocolVersion = 4, clientId = 'mallorn-jobs', reconnectMs = RECONNECT_MS } = this.options;
-    return {
-      clientId,
-      protocolVersion,
-      clean: true,
-      resubscribe: false,
-      reconnectPeriod: reconnectMs,
-      reconnectOnConnackError: true,
-      ...accessOptions(this.options),
-    };
   }
 
   private async listen(): Promise<void> {
@@ -140,8 +117,4 @@ export class JobServer {
       this.options.log('warn', 'mqtt publish failed', { topic, error: error.message });
     });
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

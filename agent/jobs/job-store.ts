@@ -4,6 +4,7 @@
  *   orders/ID.json      what was ordered: written by `mallorn jobs create` and `cancel`, read by the responder
  *   executions.jsonl    how each execution came along, one line a change, synced before anybody is answered
  */
+
 import {
   closeSync,
   fdatasyncSync,
@@ -19,6 +20,7 @@ import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { IoError } from '../../core/errors.js';
+import { messageOf } from '../message-of.js';
 import { isTopicLevel } from '../topics.js';
 import type { ExecutionRecord, JobOrder } from './job-board.js';
 import { jobId, TERMINAL_STATUSES } from './job-messages.js';
@@ -162,8 +164,4 @@ function attempt<T>(what: string, work: () => T): T {
   } catch (cause) {
     throw new IoError(`${what}: ${messageOf(cause)}`, { cause });
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

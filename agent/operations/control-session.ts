@@ -1,5 +1,6 @@
 /** One request on the control socket: gathered as it comes, looked at when its line is whole, done, and answered. */
 import type { Log } from '../log.js';
+import { messageOf } from '../message-of.js';
 import { type ControlAnswer, type ControlRequest, MAX_REQUEST_BYTES, requestSchema } from './control-messages.js';
 import type { Done, OperatedAgent, OperatedUnit } from './operated.js';
 
@@ -39,7 +40,7 @@ function answerTo(line: Uint8Array, agent: OperatedAgent, log: Log): ControlAnsw
   try {
     return perform(parsed.data, agent, log);
   } catch (error) {
-    return refusal('FAILED', error instanceof Error ? error.message : String(error));
+    return refusal('FAILED', messageOf(error));
   }
 }
 

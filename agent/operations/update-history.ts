@@ -7,6 +7,7 @@ import type { Failure } from '../failure.js';
 import type { StateFile } from '../json-file.js';
 import type { Log } from '../log.js';
 import type { State } from '../machine-types.js';
+import { messageOf } from '../message-of.js';
 
 export const OUTCOMES = [
   /** The new model is active, and good where that is asked. */
@@ -159,7 +160,7 @@ export class UpdateHistory {
     this.saving = this.saving
       .then(() => this.options.file.save(value))
       .catch((error: unknown) => {
-        const message = error instanceof Error ? error.message : String(error);
+        const message = messageOf(error);
         this.options.log('error', 'cannot save the history', { error: message });
       });
   }

@@ -7,6 +7,7 @@ import { constants, readdirSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IoError } from '../../core/errors.js';
+import { messageOf } from '../message-of.js';
 import { type BlockRequest, type RejectionCode, STREAM_ID, TAG_BYTES } from './stream-messages.js';
 
 export type ReadBlock =
@@ -38,7 +39,7 @@ export class StreamFolder {
         entries.filter((entry) => entry.isFile() && STREAM_ID.test(entry.name)).map(({ name }) => name),
       );
     } catch (cause) {
-      throw new IoError(`cannot list ${this.folder}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      throw new IoError(`cannot list ${this.folder}: ${messageOf(cause)}`, {
         cause,
       });
     }

@@ -1,5 +1,5 @@
 /** A device's streams on its link: carries requests out, and what comes in to whoever pulls that stream. */
-import type { JobChannel } from '../mqtt-link.js';
+import type { LinkChannel } from '../mqtt-link.js';
 import {
   type Block,
   type BlockRequest,
@@ -34,7 +34,7 @@ export interface StreamHubOptions {
 
 export class StreamHub implements StreamPort {
   readonly blockBytes: number;
-  readonly channel: JobChannel;
+  readonly channel: LinkChannel;
   private readonly options: StreamHubOptions;
   private readonly listeners = new Map<string, Set<StreamListener>>();
 
@@ -42,6 +42,7 @@ export class StreamHub implements StreamPort {
     this.options = options;
     this.blockBytes = options.blockBytes;
     this.channel = {
+      root: options.root,
       filters: [`${options.root}/+/data`, `${options.root}/+/rejected`],
       connected: () => {
         for (const listener of this.all()) listener.reconnected();
@@ -49,10 +50,6 @@ export class StreamHub implements StreamPort {
       disconnected: () => {},
       receive: (topic, payload) => this.receive(topic, payload),
     };
-  }
-
-  owns(topic: string): boolean {
-    return topic.startsWith(`${this.options.root}/`);
   }
 
   request(id: string, request: BlockRequest): void {
@@ -69,7 +66,6 @@ export class StreamHub implements StreamPort {
   }
 
   private receive(topic: string, payload: Uint8Array): void {
-    if (!this.owns(topic)) return;
     const [id = '', what = ''] = topic.slice(this.options.root.length + 1).split('/');
     const listeners = STREAM_ID.test(id) ? this.listeners.get(id) : undefined;
     if (listeners === undefined) return;

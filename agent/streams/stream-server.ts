@@ -1,25 +1,15 @@
 /** Serves the files of a folder to devices that pull them over MQTT, a block at a time. Holds no state about any device. */
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { accessOptions, type BrokerAccess, sendAtOnce } from '../broker-access.js';
+import type { MqttClient } from 'mqtt';
+import { sendAtOnce } from '../broker-access.js';
 import { MAX_SERVED_BLOCKS } from '../limits.js';
-import type { Log } from '../log.js';
 import { messageOf } from '../message-of.js';
+import { connectServer, POLL_MS, type ServerOptions } from '../server-client.js';
 import type { StreamFolder } from './stream-folder.js';
 import { encodeBlock, parseRequest, type Rejection, streamRoot } from './stream-messages.js';
 
-export interface StreamServerOptions extends BrokerAccess {
+export interface StreamServerOptions extends ServerOptions {
   readonly folder: StreamFolder;
-  readonly topicPrefix: string;
-  /** Two servers on one broker need one each. */
-  readonly clientId?: string;
-  readonly log: Log;
-  /** How often the folder is listed. */
-  readonly pollMs?: number;
-  readonly reconnectMs?: number;
 }
-
-const POLL_MS = 1000;
-const RECONNECT_MS = 2000;
 
 export class StreamServer {
   private readonly options: StreamServerOptions;
@@ -31,33 +21,18 @@ export class StreamServer {
   /** Begins to connect, and goes on trying. */
   constructor(options: StreamServerOptions) {
     this.options = options;
-    this.client = connect(options.url, this.clientOptions());
+    this.client = connectServer(options, { clientId: 'mallorn-streams', queueQoSZero: false, writeCache: false });
     this.client.on('connect', () => void this.listen());
     this.client.on('message', (topic, payload, { retain }) => {
       // Nobody waits for the answer to a request that the broker kept.
       if (!retain) void this.answer(topic, payload);
     });
-    this.client.on('error', (error) => options.log('warn', 'mqtt', { error: error.message }));
     this.poller = setInterval(() => this.poll(), options.pollMs ?? POLL_MS);
   }
 
   async close(): Promise<void> {
     clearInterval(this.poller);
     await this.client.endAsync(true);
-  }
-
-  private clientOptions(): IClientOptions {
-    const { clientId = 'mallorn-streams', reconnectMs = RECONNECT_MS } = this.options;
-    return {
-      clientId,
-      clean: true,
-      resubscribe: false,
-      queueQoSZero: false,
-      writeCache: false,
-      reconnectPeriod: reconnectMs,
-      reconnectOnConnackError: true,
-      ...accessOptions(this.options),
-    };
   }
 
   private async listen(): Promise<void> {
