@@ -5,6 +5,7 @@
  */
 import type { IClientOptions, MqttClient } from 'mqtt';
 import { accessOptions, type BrokerAccess, sendAtOnce } from './broker-access.js';
+import { endClient } from './end-client.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
 import type { Log } from './log.js';
 import { messageOf } from './message-of.js';
@@ -118,7 +119,7 @@ export class MqttLink {
     for (const channel of this.channels) channel.clearGrace();
     // Forced where nobody acknowledged: an orderly end would wait for that acknowledgement for ever.
     const heard = this.client.connected && (await this.farewell());
-    await this.client.endAsync(!heard);
+    await endClient(this.client, heard);
   }
 
   private farewell(): Promise<boolean> {

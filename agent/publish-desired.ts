@@ -2,6 +2,7 @@
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { IoError } from '../core/errors.js';
 import { accessOptions, type BrokerAccess, isBrokerUrl } from './broker-access.js';
+import { endClient } from './end-client.js';
 import { childTopics, DEFAULT_TOPIC_PREFIX, deviceTopics, isTopicLevel, modelTopics } from './topics.js';
 
 export interface PublishDesiredOptions extends BrokerAccess {
@@ -47,13 +48,19 @@ export async function publishDesired(options: PublishDesiredOptions): Promise<vo
 
 async function tellBroker(options: PublishDesiredOptions, topicPrefix: string): Promise<void> {
   const client = await connectAsync(options.url, clientOptions(options), false);
+  // To a client that does not connect again, a lost connection is no reason to let go of a publication.
+  const lost = new Promise<never>((_, reject) => {
+    client.once('close', () => reject(new Error('connection lost before the broker had everything')));
+  });
+  lost.catch(() => {});
   try {
     const payload = options.document === null ? '' : JSON.stringify(options.document);
     for (const device of options.devices) {
-      await client.publishAsync(desiredTopic(options, topicPrefix, device), payload, { qos: 1, retain: true });
+      const topic = desiredTopic(options, topicPrefix, device);
+      await Promise.race([client.publishAsync(topic, payload, { qos: 1, retain: true }), lost]);
     }
   } finally {
-    await client.endAsync();
+    await endClient(client);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -56,6 +57,24 @@ describe('publishDesired', () => {
       assert.doesNotMatch(error.message, /secret/);
       return true;
     });
+  });
+
+  it('to a broker that hangs up on a publication is an IoError', { timeout: 10_000 }, async () => {
+    const broker = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        socket.write(Uint8Array.of(0x20, 2, 0, 0));
+        socket.once('data', () => socket.destroy());
+      });
+    });
+    await new Promise<void>((resolve) => broker.listen(0, '127.0.0.1', resolve));
+    const { port } = broker.address() as AddressInfo;
+    try {
+      const told = publishDesired({ url: `mqtt://127.0.0.1:${port}`, devices: ['gw'], document: {} });
+      await assert.rejects(told, { name: 'IoError', message: /connection lost/ });
+    } finally {
+      broker.close();
+    }
   });
 
   it('to a URL that is no broker’s, or a name that is no device’s, is a RangeError', async () => {

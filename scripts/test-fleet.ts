@@ -16,6 +16,8 @@ import { EmbeddedFleetBroker, type FleetBroker, Mosquitto } from '../hil-tests/f
 import { Fleet, type FleetReport } from '../hil-tests/fleet/fleet.js';
 import { repoRoot } from '../hil-tests/support/paths.js';
 
+/** Several times what it takes on two cores. */
+const GIVE_UP_MINUTES = 10;
 const { values } = parseArgs({
   options: {
     agents: { type: 'string', default: '200' },
@@ -28,10 +30,15 @@ const devices = Array.from({ length: Number(values.agents) }, (_, index) => `gw-
 const folder = mkdtempSync(join(tmpdir(), 'mallorn-fleet-'));
 let total: FleetReport = { agents: 0, rightVersion: 0, oneTerminal: 0, faults: 0 };
 console.log(`${devices.length} agents, seed ${seed}`);
+const watchdog = setTimeout(() => {
+  console.log(`FAILED: not done after ${GIVE_UP_MINUTES} minutes`);
+  process.exit(1);
+}, GIVE_UP_MINUTES * 60_000);
 try {
   if (values.broker !== 'embedded') await onMosquitto();
   if (values.broker !== 'mosquitto') await on('embedded', new EmbeddedFleetBroker());
 } finally {
+  clearTimeout(watchdog);
   rmSync(folder, { recursive: true, force: true });
 }
 console.log(JSON.stringify(total));

@@ -1,5 +1,6 @@
 /** The responder: a job board on a broker that has none. One request after another; what is answered is on disk. */
 import type { MqttClient } from 'mqtt';
+import { endClient } from '../end-client.js';
 import { messageOf } from '../message-of.js';
 import { connectServer, POLL_MS, type ServerOptions } from '../server-client.js';
 import { type Answer, type ExecutionRecord, JobBoard } from './job-board.js';
@@ -37,7 +38,7 @@ export class JobServer {
 
   async close(): Promise<void> {
     clearInterval(this.poller);
-    await this.client.endAsync(!this.client.connected);
+    await endClient(this.client);
     this.options.store.close();
   }
 
