@@ -104,11 +104,13 @@ const retrySchema = z.strictObject({
   maxAttempts: z.number().int().min(1).max(1000).default(12),
   minDelayMs: durationMs.default(5 * SECOND_MS),
   maxDelayMs: durationMs.default(3600 * SECOND_MS),
-  /** Within one attempt: broken transfers in a row, without a byte between them, that are taken up again at once. */
+  /** Within one attempt: broken transfers in a row that got nowhere (`minBytesPerSecond`) and are taken up again at once. */
   maxResumes: z.number().int().min(0).max(100).default(4),
   resumeDelayMs: durationMs.default(500),
   /** A server that sends nothing for this long is given up. */
   stallTimeoutMs: durationMs.default(30 * SECOND_MS),
+  /** One that sends less on average, over that time, is given up too. Below what any link of a gateway brings. 0: any. */
+  minBytesPerSecond: z.number().int().min(0).max(1024).default(10),
 });
 
 const argv = z.array(z.string().max(4096)).min(1).max(64);

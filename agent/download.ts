@@ -5,6 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Failure, retryable } from './failure.js';
+import { Headway } from './headway.js';
 import { networkMessage } from './http-get.js';
 import { type OpenBody, openBody } from './http-request.js';
 import type { Pace } from './pace.js';
@@ -35,6 +36,8 @@ export interface DownloadLimits {
   readonly maxResumes: number;
   readonly resumeDelayMs: number;
   readonly stallTimeoutMs: number;
+  /** On average, while a body is waited for: one that brings less over `stallTimeoutMs` is given up. 0: any. */
+  readonly minBytesPerSecond: number;
   /** Absent: as fast as it comes. */
   readonly pace?: Pace | undefined;
   /** Told of every piece of a body that came in. */
@@ -87,22 +90,29 @@ class Download {
     const { size, limits, signal } = this.options;
     let end = this.options.firstBytes === null ? this.pieceEnd() : Math.min(this.options.firstBytes, size);
     let failuresInRow = 0;
+    let pausedMs = 0;
     while (this.position < size) {
       signal.throwIfAborted();
       const before = this.delivered;
+      const begunMs = performance.now();
       const transfer = await this.transfer(end);
       if (transfer.kind === 'done' || transfer.kind === 'failed') return transfer;
       if (transfer.kind === 'next') {
         this.position = transfer.offset;
         end = this.pieceEnd();
         failuresInRow = 0;
+        pausedMs = 0;
         continue;
       }
       const { failure } = transfer;
-      failuresInRow = this.delivered > before ? 1 : failuresInRow + 1;
+      const got = this.delivered - before;
+      // A server that hangs up after each byte gets on as little as one that drips.
+      const moved = got > 0 && got * 1000 >= limits.minBytesPerSecond * (performance.now() - begunMs + pausedMs);
+      failuresInRow = moved ? 1 : failuresInRow + 1;
       const pauseMs = pauseAfter(failure, failuresInRow, limits);
       if (pauseMs === null) return { kind: 'failed', failure };
       await delay(pauseMs, undefined, { signal });
+      pausedMs = pauseMs;
     }
     return { kind: 'ended' };
   }
@@ -149,18 +159,24 @@ class Download {
   }
 
   private async drain(body: OpenBody, stall: StallGuard): Promise<Transfer> {
+    const { limits } = this.options;
+    const headway = new Headway(limits.minBytesPerSecond, limits.stallTimeoutMs);
     let at = body.start;
     const chunks = body.bytes[Symbol.asyncIterator]() as AsyncIterator<Uint8Array, undefined>;
     for (;;) {
+      const askedMs = performance.now();
       const { done, value } = await stall.watch(chunks.next());
       if (done) break;
-      this.options.limits.onBytes?.(value.length);
-      await this.options.limits.pace?.take(value.length, this.options.signal);
+      limits.onBytes?.(value.length);
+      const isSlow = !headway.came(value.length, performance.now() - askedMs);
+      await limits.pace?.take(value.length, this.options.signal);
       if (at + value.length > body.end)
         return broken('too-long', `expected the body to end at byte ${body.end}, got more`);
       const outcome = await this.deliver(value, at, body.end);
       if (outcome !== null) return outcome;
       at += value.length;
+      if (isSlow && at < body.end)
+        return broken('slow', `expected ${limits.minBytesPerSecond} bytes a second, the server sent fewer`);
     }
     if (at < body.end) return broken('cut', `the body ended at byte ${at}, expected ${body.end}`);
     return { kind: 'next', offset: this.position };

@@ -51,7 +51,7 @@ class FakeDevice {
         trialBoots: 1,
         retry: { maxAttempts: 3, minDelayMs: 1, maxDelayMs: 4 },
       },
-      limits: { maxResumes: 0, resumeDelayMs: 1, stallTimeoutMs: 100 },
+      limits: { maxResumes: 0, resumeDelayMs: 1, stallTimeoutMs: 100, minBytesPerSecond: 0 },
       stateFile: this.file,
       openSession: () => this.session(),
       publish: (reported) => this.reports.push(reported),

@@ -7,7 +7,7 @@ import { type Fault, PatchServer, type SeenRequest } from './support/patch-serve
 
 const FILE = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
 const POLICY = { allowedHosts: null, allowInsecureHttp: false };
-const LIMITS = { maxResumes: 3, resumeDelayMs: 1, stallTimeoutMs: 200 };
+const LIMITS = { maxResumes: 3, resumeDelayMs: 1, stallTimeoutMs: 200, minBytesPerSecond: 0 };
 
 describe('download', () => {
   let server: PatchServer;
@@ -170,6 +170,25 @@ describe('download', () => {
     assert.equal((await download(options(), consumer)).kind, 'ended');
     assert.ok(covers());
     assert.equal(await failureReason({ kind: 'stall', afterBytes: 0 }), 'retryable stalled');
+  });
+
+  it('gives up a server that drips, after as many tries as one that sends nothing', async () => {
+    const limits = { ...LIMITS, stallTimeoutMs: 100, minBytesPerSecond: 1000 };
+    assert.equal(await failureReason({ kind: 'drip', byteDelayMs: 10 }, { limits }), 'retryable slow');
+    assert.equal(server.gets, 1 + limits.maxResumes);
+  });
+
+  it('gives up a server that hangs up after each byte', async () => {
+    const limits = { ...LIMITS, minBytesPerSecond: 1_000_000 };
+    assert.equal(await failureReason({ kind: 'cut', afterBytes: 1 }, { limits }), 'retryable network');
+    assert.equal(server.gets, 1 + limits.maxResumes);
+  });
+
+  it('bears with one that is slow at times', async () => {
+    server.fault = once({ kind: 'slow', blockDelayMs: 30 });
+    const limits = { ...LIMITS, stallTimeoutMs: 100, minBytesPerSecond: 1000 };
+    assert.equal((await download(options({ limits }), collector().consumer)).kind, 'ended');
+    assert.equal(server.gets, 1);
   });
 
   it('does not count the consumer’s own time as a stall', async () => {

@@ -66,7 +66,7 @@ if (!playAgentRole()) {
     });
 
     it('a command that never ends well brings the old model back, for good', async () => {
-      const health = { intervalMs: 20, timeoutMs: 300, command: ['/bin/sh', '-c', 'echo lens cap on >&2; exit 3'] };
+      const health = { intervalMs: 20, timeoutMs: 1000, command: ['/bin/sh', '-c', 'echo lens cap on >&2; exit 3'] };
       await startRig(() => ({ health, hooks: allHooks() }));
       await rig.startAgent();
       await update();
@@ -126,7 +126,7 @@ if (!playAgentRole()) {
       await startRig(() => ({
         health: {
           intervalMs: 20,
-          timeoutMs: 300,
+          timeoutMs: 1000,
           command: ['/bin/sh', '-c', 'sleep 987 & echo $! > "$0"; wait', file('pid')],
         },
       }));

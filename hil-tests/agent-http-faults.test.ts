@@ -17,7 +17,7 @@ const KEYS = testKeypair(1);
 const OLD = noise(40_000, 1);
 const HEAD_BYTES = 2048;
 /** A machine that is busy elsewhere is no stall. */
-const LIMITS: DownloadLimits = { maxResumes: 1, resumeDelayMs: 1, stallTimeoutMs: 10_000 };
+const LIMITS: DownloadLimits = { maxResumes: 1, resumeDelayMs: 1, stallTimeoutMs: 10_000, minBytesPerSecond: 0 };
 const IMPATIENT: DownloadLimits = { ...LIMITS, stallTimeoutMs: 150 };
 const NO_RESUMES: DownloadLimits = { ...LIMITS, maxResumes: 0 };
 /** Slots in memory: thousands of updates would otherwise wait for the disk alone. */

@@ -60,7 +60,7 @@ describe('update history', () => {
       {
         model: 'pose',
         startedAtMs: 1000,
-        endedAtMs: 1001,
+        endedAtMs: 1003,
         from: { sha256: OLD, version: null },
         to: { sha256: NEW, version: '2.0' },
         outcome: 'installed',
@@ -132,6 +132,23 @@ describe('update history', () => {
       after.entries.map(({ outcome, bytesDownloaded }) => [outcome, bytesDownloaded]),
       [['installed', 500]],
     );
+  });
+
+  it('a process that is killed loses count of its last minute alone', async () => {
+    const file = new MemoryFile();
+    let now = 1000;
+    const killed = await UpdateHistory.load({ file, log: () => {}, nowMs: () => now });
+    const machine = new Driver();
+    walk(killed, machine, BEGIN);
+    for (const count of [300, 20, 1]) {
+      now += 40_000;
+      killed.downloaded('pose', count);
+    }
+    await new Promise(setImmediate);
+    const after = await watch(file);
+    const next = machine.reboot();
+    walk(after, next, [(m) => m.slots(OLD), ...SWITCH]);
+    assert.equal(after.entries.at(-1)?.bytesDownloaded, 320);
   });
 
   it('the same refusal after a restart is no other entry', async () => {

@@ -31,7 +31,7 @@ const openUpdate = z.object({
   /** Null where there was no model. */
   from: model.nullable(),
   to: model,
-  /** Body bytes that came over the network. Those since the last entry on disk are lost to a process that is killed. */
+  /** Body bytes that came over the network. A process that is killed loses count of those of its last minute. */
   bytesDownloaded: z.number(),
   /** The new model has been on trial. */
   wasActive: z.boolean(),
@@ -52,6 +52,8 @@ const fileSchema = z.object({
 });
 
 export const MAX_HISTORY_ENTRIES = 200;
+/** Of a download's count: often enough for people, seldom enough for flash. */
+const COUNT_SAVED_EVERY_MS = 60_000;
 
 export interface HistoryOptions {
   readonly file: StateFile;
@@ -66,6 +68,7 @@ export class UpdateHistory {
   private readonly kept: HistoryEntry[];
   private readonly open: Map<string, OpenUpdate>;
   private saving: Promise<void> = Promise.resolve();
+  private savedAtMs = 0;
 
   private constructor(options: HistoryOptions, kept: HistoryEntry[], open: Map<string, OpenUpdate>) {
     this.options = options;
@@ -97,7 +100,9 @@ export class UpdateHistory {
   /** `count` more bytes of this model's update came in. */
   downloaded(name: string, count: number): void {
     const open = this.open.get(name);
-    if (open !== undefined) open.bytesDownloaded += count;
+    if (open === undefined) return;
+    open.bytesDownloaded += count;
+    if (Math.abs(this.nowMs() - this.savedAtMs) >= COUNT_SAVED_EVERY_MS) this.save();
   }
 
   /** Resolves when all is on disk, what was counted since the last transition included. */
@@ -156,6 +161,7 @@ export class UpdateHistory {
   }
 
   private save(): void {
+    this.savedAtMs = this.nowMs();
     const value = structuredClone({ format: 1, entries: this.kept, open: [...this.open.values()] });
     this.saving = this.saving
       .then(() => this.options.file.save(value))

@@ -35,7 +35,9 @@ export type Fault =
   /** Sends the head of its answer a byte at a time and never ends it. */
   | { readonly kind: 'slow-head'; readonly byteDelayMs: number }
   /** Waits this long before each block of 16 KiB. */
-  | { readonly kind: 'slow'; readonly blockDelayMs: number };
+  | { readonly kind: 'slow'; readonly blockDelayMs: number }
+  /** A byte of the body, and after this long the next. */
+  | { readonly kind: 'drip'; readonly byteDelayMs: number };
 
 export interface SeenRequest {
   readonly method: string;
@@ -155,9 +157,11 @@ export class PatchServer {
   private async send(response: ServerResponse, body: Uint8Array, fault: Fault | null): Promise<void> {
     const limit =
       fault?.kind === 'cut' || fault?.kind === 'stall' ? Math.min(fault.afterBytes, body.length) : body.length;
-    for (let at = 0; at < limit && !response.destroyed; at += BLOCK_BYTES) {
+    const blockBytes = fault?.kind === 'drip' ? 1 : BLOCK_BYTES;
+    for (let at = 0; at < limit && !response.destroyed; at += blockBytes) {
       if (fault?.kind === 'slow') await new Promise((resolve) => setTimeout(resolve, fault.blockDelayMs));
-      await this.write(response, body.subarray(at, Math.min(at + BLOCK_BYTES, limit)));
+      if (fault?.kind === 'drip') await new Promise((resolve) => setTimeout(resolve, fault.byteDelayMs));
+      await this.write(response, body.subarray(at, Math.min(at + blockBytes, limit)));
     }
     if (fault?.kind === 'too-long') await this.write(response, new Uint8Array(fault.extraBytes));
     if (fault?.kind === 'cut' || fault?.kind === 'length') response.destroy();

@@ -42,7 +42,7 @@ export class UpdateCycles {
         trialBoots: 0,
         retry: { maxAttempts: 3, minDelayMs: 1, maxDelayMs: 4 },
       },
-      limits: { maxResumes: 1, resumeDelayMs: 1, stallTimeoutMs: 10_000 },
+      limits: { maxResumes: 1, resumeDelayMs: 1, stallTimeoutMs: 10_000, minBytesPerSecond: 0 },
       stateFile: new JsonFile(join(folder, 'state.json')),
       openSession: () => this.session(),
       publish: ({ status, sha256 }) => {
