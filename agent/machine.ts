@@ -47,6 +47,8 @@ export function step(settings: MachineSettings, state: State, event: Event): Ste
       return wished(settings, state, event.wish);
     case 'retryAsked':
       return retryAsked(state);
+    case 'returned':
+      return returned(state);
     case 'rollbackAsked':
       return rollbackAsked(state);
     case 'conditionsChanged':
@@ -268,6 +270,11 @@ function retryAsked(state: State): Step {
   const rests =
     state.kind === 'idle' || state.kind === 'refused' || state.kind === 'failed' || state.kind === 'waiting';
   return rests ? readSlots(state, FRESH, null) : stay(state);
+}
+
+/** No new retry budget where one is being spent: what comes and goes must not keep a connection busy for ever. */
+function returned(state: State): Step {
+  return WAITING.includes(state.kind) && 'retry' in state ? readSlots(state, state.retry, null) : retryAsked(state);
 }
 
 function rollbackAsked(state: State): Step {
