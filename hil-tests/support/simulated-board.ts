@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { toHex } from '../../core/hex.js';
 import { FlashImage } from '../../targets/sim/flash-image.js';
 import { sha256Hex } from './make-patch.js';
 import { repoRoot } from './paths.js';
@@ -74,6 +75,13 @@ export class SimulatedBoard {
   /** 'trial' or 'good'. */
   activeState(): string {
     return this.flash.slots().activeState();
+  }
+
+  /** Of the model that only has to be switched to; null where there is none. */
+  stagedHash(): string | null {
+    const slots = this.flash.slots();
+    const contents = slots.inactiveContents();
+    return slots.inactiveState() === 'staged' && contents !== null ? toHex(contents.sha256) : null;
   }
 
   private get flash(): FlashImage {
