@@ -106,15 +106,17 @@ export const CHILD_EXCHANGE_CASES: readonly Case[] = [
         Rig.with(MEDIUM, {}, async (other) => {
           assert.equal(await jobs.outcome(), 'SUCCEEDED');
           const { gets } = agent.server;
-          await exchange(agent, socket, rig, other);
-          await reportedAs(agent, 'camera', ({ sha256 }) => sha256 === OLD);
-          await untouched(other, OLD);
-          await exchange(agent, socket, other, rig);
-          await reportedAs(agent, 'camera', ({ sha256 }) => sha256 === NEW);
-          // Also where that happens while the agent is away.
           await agent.stopAgent();
           socket.lead(other);
           await agent.startAgent();
+          await reportedAs(agent, 'camera', ({ sha256 }) => sha256 === OLD);
+          await untouched(other, OLD);
+          await agent.stopAgent();
+          socket.lead(rig);
+          await agent.startAgent();
+          await reportedAs(agent, 'camera', ({ sha256 }) => sha256 === NEW);
+          // Also before the eyes of the agent.
+          await exchange(agent, socket, rig, other);
           await reportedAs(agent, 'camera', ({ sha256 }) => sha256 === OLD);
           await untouched(other, OLD);
           assert.equal(agent.server.gets, gets);
