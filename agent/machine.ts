@@ -293,8 +293,7 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
     const whole = wholeImage(settings, state);
     if (whole !== null) return whole;
   }
-  if (failure.reason === NO_PREVIOUS && state.kind === 'rollingBack' && state.always)
-    return noWayBack(settings, state, failure);
+  if (failure.reason === NO_PREVIOUS && state.kind === 'rollingBack') return noWayBack(settings, state, failure);
   if (failure.kind === 'permanent' && state.kind === 'testing') return rollBack(state, state.retry, failure, false);
   if (failure.kind === 'permanent') {
     return refuse(settings, state, failure, state.installed?.sha256 ?? null);
@@ -318,9 +317,14 @@ function wholeImage(settings: MachineSettings, state: StateOf<'applying'>): Step
   return begin(settings, state, retry, { ...state.job, choice: verdict.choice });
 }
 
-/** A person asked for a model that is not there any more: the one that is active stays, and the report says why. */
+/** There is no model to go back to: the one that is active stays, and the report says why. */
 function noWayBack(settings: MachineSettings, state: StateOf<'rollingBack'>, failure: Failure): Step {
-  const { wish, installed } = state;
+  const { wish, installed, always } = state;
+  // Nobody asked for it: what made it necessary is what there is to say.
+  if (!always) {
+    const ailment = permanent(state.failure.reason, `${state.failure.message}; ${failure.message}`);
+    return refuse(settings, state, ailment, installed?.sha256 ?? null);
+  }
   const isAtRest = wish.kind === 'none' || (wish.kind === 'want' && wish.desired.targetSha256 === installed?.sha256);
   return isAtRest
     ? go({ ...common(state), kind: 'idle', ticket: state.ticket + 1, failure })

@@ -48,7 +48,7 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
   });
   const conditions = watchConditions({ ...options, config: own }, () => runtime.conditionsChanged());
   const runtime: AgentRuntime = new AgentRuntime({
-    settings: machineSettings(own, trust, conditions, PROFILES),
+    settings: machineSettings(own, trust, conditions, { profiles: PROFILES, inPlace: () => inPlace }),
     limits: { ...own.retry, pace: options.pace, onBytes: (count) => options.operations.downloaded(label, count) },
     streams: options.streams,
     stateFile: { load: async () => saved, save: (value) => stateFile.save(value) },
@@ -59,6 +59,11 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
         baud: child.baud,
         port,
         keys: () => trust.keys(),
+        lastKnown: () => runtime.state.installed,
+        asksHealth: own.health !== undefined,
+        onInfo: ({ slots }) => {
+          inPlace = slots === 1;
+        },
         onProgress,
       });
       return session;
@@ -77,6 +82,7 @@ export async function startChildUnit(options: ChildUnitOptions): Promise<Unit> {
     log,
   });
   let session: ChildSession | null = null;
+  let inPlace = false;
   const { state: stateTopic, ...topics } = childTopics(config.topicPrefix, config.device, child.name);
   const unit: Unit = {
     name: child.name,

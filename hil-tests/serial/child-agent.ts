@@ -8,7 +8,7 @@ import { publishDesired } from '../../agent/publish-desired.js';
 import type { Reported } from '../../agent/reported.js';
 import { childTopics } from '../../agent/topics.js';
 import { AgentRig } from '../support/agent-rig.js';
-import { noise } from '../support/make-patch.js';
+import { noise, type PatchOptions } from '../support/make-patch.js';
 import { key, type Update } from './models.js';
 import type { Rig } from './rig.js';
 
@@ -69,8 +69,13 @@ export async function withAgent<T>(
 }
 
 /** The document of an update, with the patch on the web server. */
-export async function made(agent: AgentRig, child: string, { old, next }: Update): Promise<DesiredDocument> {
-  const patch = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 } as const;
+export async function made(
+  agent: AgentRig,
+  child: string,
+  { old, next }: Update,
+  more: PatchOptions = {},
+): Promise<DesiredDocument> {
+  const patch = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5, ...more } as const;
   return { ...(await agent.publishFiles([old], next, { patch })), model: `${child}-model` };
 }
 

@@ -117,7 +117,7 @@ export const CHILD_POLICY_CASES: readonly Case[] = [
 ];
 
 /** Commands that write down what they were told, and what state the device's flash was in. */
-class Told {
+export class Told {
   private readonly path: string;
   private readonly script: string;
   private readonly flash: string;
