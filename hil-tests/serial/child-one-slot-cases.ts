@@ -23,11 +23,18 @@ export const CHILD_ONE_SLOT_CASES: readonly Case[] = [
       withOne(0, (rig) => {
         const told = new Told(rig);
         const use = async (agent: AgentRig): Promise<number> => {
-          await agent.startAgent();
+          const { units } = await agent.startAgent();
           await begin(agent);
           await reported(agent, 'camera', 'up_to_date');
           await told.until('postCommit');
           assert.deepEqual(told.events(), ['preApply', 'postActivate', 'health', 'postCommit']);
+          assert.equal(rig.activeHash(), NEW);
+          units.find(({ name }) => name === 'camera')?.runtime.rollBack();
+          await reportedAs(
+            agent,
+            'camera',
+            ({ status, error }) => status === 'up_to_date' && error?.reason === 'no-previous',
+          );
           assert.equal(rig.activeHash(), NEW);
           return 0;
         };
