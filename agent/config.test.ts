@@ -144,6 +144,9 @@ describe('config', () => {
     assert.equal(parse(aws('one', 'two')).children[1]?.thing, 'two');
     assert.match(problems(aws('one', undefined)), /^children\.1\.thing: goes with protocol "aws-iot-jobs"/);
     assert.match(problems(aws('one', 'one')), /^children\.1\.thing: expected one of its own, got one/);
+    const many = (count: number) => aws(...Array.from({ length: count }, (_, at) => `thing-${at}`));
+    assert.equal(parse(many(9)).children.length, 9);
+    assert.match(problems(many(10)), /^children: expected at most 9 .*, got 10/);
     assert.match(problems(aws(MINIMAL.device)), /^children\.0\.thing: expected one of its own/);
   });
 

@@ -45,8 +45,14 @@ export function modelProblems(config: AgentConfig): string[] {
   ];
 }
 
+/** Of AWS (https://docs.aws.amazon.com/general/latest/gr/iot-core.html): 50 subscriptions a connection, of which jobs take five a thing. */
+const MAX_THINGS = 10;
+
 /** AWS knows no children: each is a thing of its own there, beside the gateway's. */
 function thingProblems({ protocol, device, children }: AgentConfig): string[] {
+  if (protocol === 'aws-iot-jobs' && children.length >= MAX_THINGS) {
+    return [`children: expected at most ${MAX_THINGS - 1} with protocol "aws-iot-jobs", got ${children.length}`];
+  }
   return children.flatMap(({ thing }, index) => {
     if ((thing !== undefined) !== (protocol === 'aws-iot-jobs')) {
       return [`children.${index}.thing: goes with protocol "aws-iot-jobs", got only one of them`];

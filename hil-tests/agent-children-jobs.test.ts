@@ -236,6 +236,12 @@ if (!playAgentRole()) {
       const said = rig.broker.messages.filter(({ clientId }) => clientId === 'gw-1').map(({ topic }) => topic);
       const roots = new Set(said.map((topic) => topic.split('/').slice(0, 4).join('/')));
       assert.deepEqual([...roots].sort(), ['$aws/things/camera-1/jobs', '$aws/things/gw-1/jobs']);
+      const asked = rig.broker.subscriptions.filter(({ clientId }) => clientId === 'gw-1');
+      assert.deepEqual(
+        asked.map(({ filters }) => filters.length),
+        [8, 2],
+        'AWS takes eight filters a request',
+      );
     });
   });
 }
