@@ -207,6 +207,37 @@ if (!playAgentRole()) {
       assert.equal(rig.server.gets, 0);
     });
 
+    it('a device that has to go back to its old model is a failure that names both, and no second attempt', async () => {
+      const health = { command: ['/bin/false'], timeoutMs: 100, intervalMs: 20 };
+      await startRig(MEDIUM, {}, { health });
+      serve();
+      await rig.startAgent();
+      await order(await made(MEDIUM));
+      const { status, details } = await outcome();
+      assert.deepEqual([status, details['reason']], ['FAILED', 'unhealthy']);
+      assert.deepEqual([details['sha256'], details['rolledBackFrom']], [sha256Hex(MEDIUM.old), sha256Hex(MEDIUM.next)]);
+      assert.deepEqual([board.activeHash(), board.activeState()], [sha256Hex(MEDIUM.old), 'good']);
+    });
+
+    it('an agent killed again and again, ever later in a job, ends it once', async () => {
+      const health = { command: ['/bin/sleep', '0.3'], timeoutMs: 5000, intervalMs: 20 };
+      await startRig(MEDIUM, {}, { health });
+      serve();
+      await order(await made(MEDIUM));
+      const isOver = () => history('j1').some(({ status }) => isTerminal(status));
+      let kills = 0;
+      for (let afterMs = 300; !isOver(); afterMs += 100) {
+        rig.startChild();
+        for (let waitedMs = 0; waitedMs < afterMs && !isOver(); waitedMs += 20) await delay(20);
+        if ((await rig.killChild()) && !isOver()) kills++;
+      }
+      
+      assert.ok(kills >= 3, `${kills} kills`);
+      rig.startChild();
+      assert.equal((await outcome()).status, 'SUCCEEDED');
+      assert.deepEqual([board.activeHash(), board.activeState()], [sha256Hex(MEDIUM.next), 'good']);
+    });
+
     it('a job that failed is not done after all by a child that comes later, nor by an agent that starts anew', async () => {
       await startRig(MEDIUM);
       serve();

@@ -69,7 +69,7 @@ export class ChildPort {
       this.askAtMs = 0;
       this.askAfterMs = FIRST_ASK_MS;
     } else if (performance.now() >= this.askAtMs) {
-      // An answer or another loss says when next; who may not be asked now, in a window that is closed, gives neither.
+      // An answer or another loss says when next; work that is under way and has no question for it just now gives neither.
       this.askAtMs = performance.now() + MOST_ASK_MS;
       this.asked = true;
       this.options.onBack();
