@@ -14,7 +14,7 @@ import { sha256Hex } from '../support/make-patch.js';
 import { made, reported, reportedAs, Socket, state, tell, withAgent } from './child-agent.js';
 import { NIGHT, NOON } from './child-policy-cases.js';
 import { LARGE, MEDIUM, type Update } from './models.js';
-import { BROKEN_OFF_BAUD, endsWell, until } from './port-cases.js';
+import { BROKEN_OFF_BAUD, endsWell, soon, until } from './port-cases.js';
 import { Rig } from './rig.js';
 import type { Case } from './run-cases.js';
 
@@ -198,10 +198,7 @@ class Jobs {
 
   /** There must be one, then and a while later. */
   async outcome(): Promise<JobStatus> {
-    for (let waitedMs = 0; !this.statuses().some(isTerminal); waitedMs += 20) {
-      assert.ok(waitedMs < 60_000, `the job is not over: ${this.statuses()}`);
-      await sleep(20);
-    }
+    await soon(() => this.statuses().some(isTerminal), 'the job is over');
     await sleep(300);
     const terminals = this.statuses().filter(isTerminal);
     assert.equal(terminals.length, 1, `${terminals}`);

@@ -8,7 +8,7 @@ import { sha256Hex } from '../support/make-patch.js';
 import { type ChildrenOptions, made, reported, reportedAs, tell, withAgent } from './child-agent.js';
 import { NIGHT, NOON, Told } from './child-policy-cases.js';
 import { LARGE, SEGMENT_BYTES } from './models.js';
-import { BROKEN_OFF_BAUD } from './port-cases.js';
+import { BROKEN_OFF_BAUD, soon } from './port-cases.js';
 import { Rig } from './rig.js';
 import type { Case } from './run-cases.js';
 
@@ -66,7 +66,7 @@ export const CHILD_ONE_SLOT_CASES: readonly Case[] = [
         const use = async (agent: AgentRig): Promise<number> => {
           agent.startChild();
           await begin(agent);
-          while (rig.activeHash() !== NO_MODEL) await sleep(20);
+          await soon(() => rig.activeHash() === NO_MODEL, 'half of the old model is overwritten');
           await sleep(1500);
           await rig.cutPower();
           assert.ok(await agent.killChild());

@@ -9,6 +9,7 @@ import { type AgentRig, TOPICS } from '../support/agent-rig.js';
 import { sha256Hex } from '../support/make-patch.js';
 import { made, reported, tell, withAgent } from './child-agent.js';
 import { MEDIUM } from './models.js';
+import { soon } from './port-cases.js';
 import { Rig } from './rig.js';
 import type { Case } from './run-cases.js';
 
@@ -159,10 +160,7 @@ export class Told {
   }
 
   async until(event: string): Promise<void> {
-    for (let waitedMs = 0; !this.events().includes(event); waitedMs += 20) {
-      assert.ok(waitedMs < 10_000, `${event} was not run: ${this.events()}`);
-      await sleep(20);
-    }
+    await soon(() => this.events().includes(event), `${event} is run`);
   }
 }
 
