@@ -10,7 +10,7 @@ import { birthDocument } from './compose/birth.js';
 import { countBoot } from './compose/boot-count.js';
 import { startChildUnit } from './compose/child-unit.js';
 import { openTrust, readTlsFiles, type TlsFiles } from './compose/configured-files.js';
-import { openJobs } from './compose/jobs.js';
+import { type Jobs, openJobs } from './compose/jobs.js';
 import { openModelSlots } from './compose/model-slots.js';
 import { createModelUnit } from './compose/model-unit.js';
 import { Operations } from './compose/operations.js';
@@ -144,7 +144,8 @@ async function compose(
     const { installed_version: version, sha256 } = runtime.reported();
     logOf(options, name)('info', 'agent started', { device, version, sha256 });
   }
-  const units = [...models, ...(await startChildren(options, shared, operations, () => link))];
+  const children = await startChildren(options, bootCount, shared, operations, () => link);
+  const units = [...models, ...children.map(({ unit }) => unit)];
   const startedLink = new MqttLink({
     ...config.mqtt,
     ...tls,
@@ -155,7 +156,9 @@ async function compose(
     ...(desiredGraceMs === undefined ? {} : { desiredGraceMs }),
     ...(progressIntervalMs === undefined ? {} : { progressIntervalMs }),
     birth: () => birthDocument(config, agentVersion, trust, units),
-    channels: [jobs, streams].flatMap((client) => (client === null ? [] : [client.channel])),
+    channels: [jobs, ...children.map((child) => child.jobs), streams].flatMap((client) =>
+      client === null ? [] : [client.channel],
+    ),
     announces: protocol !== 'aws-iot-jobs',
     onConsent: asksAnybody(config) ? (payload) => consent(payload, units, log) : null,
     ...operations.linkParts,
@@ -196,27 +199,38 @@ function consent(payload: Uint8Array, units: readonly Unit[], log: Log): void {
   else for (const { runtime } of units) runtime.consent(parsed.consent);
 }
 
+interface StartedChild {
+  readonly unit: Unit;
+  /** Null where its wishes come as retained documents. */
+  readonly jobs: Jobs | null;
+}
+
 async function startChildren(
   { config, log }: StartOptions,
+  bootCount: number,
   shared: Omit<UnitOptions, 'config' | 'log'>,
   operations: Operations,
   link: () => MqttLink | null,
-): Promise<Unit[]> {
+): Promise<StartedChild[]> {
   const { children, stateFolder } = config;
   if (children.length === 0) return [];
   // Loaded on demand: few gateways talk to microcontrollers.
   const serial = await import('../targets/serial-mcu/index.js');
-  const units: Unit[] = [];
+  const started: StartedChild[] = [];
   try {
     for (const child of children) {
       const statePath = join(stateFolder, `child-${child.name}.json`);
       const childLog: Log = (level, message, fields) => log(level, message, { child: child.name, ...fields });
-      const parts = { config, child, serial, statePath, link, operations, log: childLog };
-      units.push(await startChildUnit({ ...shared, ...parts }));
+      let unit: Unit | null = null;
+      const units = () => (unit === null ? [] : [unit]);
+      const jobs = await openJobs({ config, child, bootCount, units, link, log: childLog });
+      const parts = { config, child, serial, statePath, jobs, link, operations, log: childLog };
+      unit = await startChildUnit({ ...shared, ...parts });
+      started.push({ unit, jobs });
     }
-    return units;
+    return started;
   } catch (error) {
-    await Promise.all(units.map((unit) => unit.stop()));
+    await Promise.all(started.map(({ unit }) => unit.stop()));
     throw error;
   }
 }

@@ -330,7 +330,16 @@ writeSync(1, sign(null, readFileSync(process.argv[2]), key));`;
         patches.map((patch) => (patch as { profile: string }).profile),
         ['mcu'],
       );
-      for (const wrong of [['--child', 'camera'], [...child, '--model-topic'], ['--model-topic']]) {
+      const inPlace = ['--in-place', '--erase-block', '65536', '--full-image', '--counter', '3'];
+      const oneSlot = await json('publish', 'source.bin', 'target.bin', ...options, ...inPlace, '--profile', 'mcu');
+      const files = oneSlot.document['files'] as { path: string; source: string | null }[];
+      assert.equal(files.length, 2);
+      for (const { path, source } of files) {
+        const { document: info } = await json('info', path);
+        assert.deepEqual([info['inPlace'], info['unitBytes']], source === null ? [false, 0] : [true, 65536]);
+      }
+      const wrongs = [['--child', 'camera'], [...child, '--model-topic'], ['--model-topic'], ['--erase-block', '4096']];
+      for (const wrong of wrongs) {
         assert.equal((await mallorn('publish', 'source.bin', 'target.bin', ...options, ...wrong)).code, 2);
       }
     } finally {

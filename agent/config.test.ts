@@ -131,7 +131,23 @@ describe('config', () => {
     ] as const) {
       assert.match(problems({ ...MINIMAL, children: [child, { ...other, ...changed }] }), problem);
     }
-    assert.match(problems({ ...MINIMAL, protocol: 'aws-iot-jobs', children: [child] }), /^children: AWS has no topics/);
+    assert.match(problems({ ...MINIMAL, children: [{ ...child, thing: 'x' }] }), /^children\.0\.thing: goes with/);
+  });
+
+  it('with AWS each child is a thing of its own', () => {
+    const child = { name: 'camera', port: '/dev/ttyUSB0', model: { name: 'pose' } };
+    const aws = (...things: (string | undefined)[]) => ({
+      ...MINIMAL,
+      protocol: 'aws-iot-jobs',
+      children: things.map((thing, at) => ({ ...child, name: `c${at}`, port: `/dev/ttyUSB${at}`, thing })),
+    });
+    assert.equal(parse(aws('one', 'two')).children[1]?.thing, 'two');
+    assert.match(problems(aws('one', undefined)), /^children\.1\.thing: goes with protocol "aws-iot-jobs"/);
+    assert.match(problems(aws('one', 'one')), /^children\.1\.thing: expected one of its own, got one/);
+    const many = (count: number) => aws(...Array.from({ length: count }, (_, at) => `thing-${at}`));
+    assert.equal(parse(many(9)).children.length, 9);
+    assert.match(problems(many(10)), /^children: expected at most 9 .*, got 10/);
+    assert.match(problems(aws(MINIMAL.device)), /^children\.0\.thing: expected one of its own/);
   });
 
   it('knows a file that is no JSON', () => {

@@ -182,6 +182,8 @@ const childSchema = z.strictObject({
   port: z.string().min(1).max(1024),
   baud: z.number().int().min(50).max(20_000_000).default(115_200),
   model: z.strictObject({ name: z.string().min(1).max(128) }),
+  /** With `aws-iot-jobs`, and only then: the thing that its jobs are for. */
+  thing: deviceName.optional(),
   /** Without it a new model is good when the device still answers after the switch. No `file`. */
   health: healthSchema.optional(),
   hooks: hooksSchema.prefault({}),

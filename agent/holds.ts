@@ -21,6 +21,8 @@ export interface HoldPolicy {
   readonly consent: readonly ConsentScope[];
   readonly fullImage: 'never' | 'ask' | 'unmetered' | 'always';
   readonly conditions: Conditions;
+  /** The new model is written over the old one: what the switch has to wait for, the first byte has to. Default false. */
+  readonly inPlace?: boolean;
 }
 
 export type HoldReason = 'rollout' | 'confirmation' | 'unmetered' | 'window' | 'turn';
@@ -38,19 +40,22 @@ export function holdBeforeDownload(
   { desired, choice }: { readonly desired: Desired; readonly choice: Choice },
   hadTurn: boolean,
 ): Hold | null {
-  const { device, fullImage, conditions } = policy;
+  const { device, fullImage, conditions, inPlace = false } = policy;
   if (!takesPart(device, desired)) return waitFor('rollout');
   const isFull = choice.kind === 'full';
   const wanted: ConsentScope[] = policy.consent.includes('download') ? ['download'] : [];
   if (isFull && fullImage === 'ask') wanted.push('full-image');
+  if (inPlace && policy.consent.includes('activate')) wanted.push('activate');
   const asks = wanted.filter((scope) => !hasConsent(consents, desired.targetSha256, scope));
   if (asks.length > 0) return { for: 'confirmation', asks };
   if (isFull && fullImage === 'unmetered' && !conditions.unmetered) return waitFor('unmetered');
-  if (!conditions.downloadWindow) return waitFor('window');
+  if (!conditions.downloadWindow || (inPlace && !conditions.applyWindow)) return waitFor('window');
   return !hadTurn && turnDelayMs(device, desired) > 0 ? waitFor('turn') : null;
 }
 
 export function holdBeforeSwitch(policy: HoldPolicy, consents: readonly Consent[], desired: Desired): Hold | null {
+  // Too late: it is made.
+  if (policy.inPlace) return null;
   if (!takesPart(policy.device, desired)) return waitFor('rollout');
   if (policy.consent.includes('activate') && !hasConsent(consents, desired.targetSha256, 'activate')) {
     return { for: 'confirmation', asks: ['activate'] };

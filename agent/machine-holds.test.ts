@@ -330,6 +330,34 @@ describe('rollout', () => {
   });
 });
 
+describe('a model that is written in place', () => {
+  const asking = { inPlace: true, consent: ['activate'] as const, ...shut({ applyWindow: false }) };
+
+  it('waits before its first byte for what the switch would wait for, and is not asked for again', () => {
+    const machine = choosing(asking).slots(OLD);
+    assert.deepEqual(machine.report.asks?.for, ['activate']);
+    assert.equal(machine.consents('activate').report.status, 'wait_window');
+    machine.under({ applyWindow: true }).slots(OLD);
+    assert.equal(machine.kind, 'applying');
+    assert.equal(machine.staged().kind, 'committing');
+  });
+
+  it('is brought to its end when a window closes on it', () => {
+    const machine = applying({ inPlace: true });
+    assert.equal(machine.under({ downloadWindow: false, applyWindow: false }).kind, 'applying');
+    assert.equal(machine.staged().kind, 'committing');
+  });
+
+  it('that is not good stays, and both reasons are said', () => {
+    const machine = applying({ inPlace: true }).staged().committed(NEW, true).unhealthy();
+    const failure = permanent('no-previous', 'the device has one slot');
+    machine.send({ kind: 'stopped', ticket: machine.state.ticket, failure, reachedBytes: 0 });
+    const { status, sha256, error } = machine.report;
+    assert.deepEqual([status, sha256], ['refused', NEW]);
+    assert.deepEqual(error, { reason: 'unhealthy', message: 'not healthy in 100 ms; the device has one slot' });
+  });
+});
+
 describe('rollback without a model before', () => {
   it('leaves the active model, and says why', () => {
     const machine = applying().staged().committed(NEW).send({ kind: 'rollbackAsked' });

@@ -31,7 +31,8 @@ export function conditionsChanged(settings: MachineSettings, state: State): Step
     case 'staged':
       return lookAgain(settings, state, stay(state));
     case 'applying': {
-      if (state.retry.staged !== null) return stay(state);
+      // Half of a model that is written in place serves nobody: it is brought to its end.
+      if (state.retry.staged !== null || settings.inPlace) return stay(state);
       const hold = holdBeforeDownload(settings, state.consents, state.job, true);
       return hold === null
         ? stay(state)

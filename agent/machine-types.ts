@@ -138,6 +138,8 @@ export type Event =
   | { readonly kind: 'retryDue'; readonly ticket: number }
   /** A person at the device wants another attempt at what was given up. */
   | { readonly kind: 'retryAsked' }
+  /** What holds the slots was away and is back, or another is in its place. */
+  | { readonly kind: 'returned' }
   /** Windows opened or closed, or the connection became another: the settings say how it is. */
   | { readonly kind: 'conditionsChanged' }
   /** Null: to what is asked for at the moment. */

@@ -47,6 +47,8 @@ export function step(settings: MachineSettings, state: State, event: Event): Ste
       return wished(settings, state, event.wish);
     case 'retryAsked':
       return retryAsked(state);
+    case 'returned':
+      return returned(state);
     case 'rollbackAsked':
       return rollbackAsked(state);
     case 'conditionsChanged':
@@ -270,6 +272,11 @@ function retryAsked(state: State): Step {
   return rests ? readSlots(state, FRESH, null) : stay(state);
 }
 
+/** No new retry budget where one is being spent: what comes and goes must not keep a connection busy for ever. */
+function returned(state: State): Step {
+  return WAITING.includes(state.kind) && 'retry' in state ? readSlots(state, state.retry, null) : retryAsked(state);
+}
+
 function rollbackAsked(state: State): Step {
   const failure = permanent('rollback-asked', 'rolled back because a person at the device asked for it');
   if (state.kind === 'testing') return rollBack(state, state.retry, failure, false, { kind: 'abortTest' });
@@ -286,8 +293,7 @@ function stopped(settings: MachineSettings, state: State, failure: Failure, reac
     const whole = wholeImage(settings, state);
     if (whole !== null) return whole;
   }
-  if (failure.reason === NO_PREVIOUS && state.kind === 'rollingBack' && state.always)
-    return noWayBack(settings, state, failure);
+  if (failure.reason === NO_PREVIOUS && state.kind === 'rollingBack') return noWayBack(settings, state, failure);
   if (failure.kind === 'permanent' && state.kind === 'testing') return rollBack(state, state.retry, failure, false);
   if (failure.kind === 'permanent') {
     return refuse(settings, state, failure, state.installed?.sha256 ?? null);
@@ -311,9 +317,14 @@ function wholeImage(settings: MachineSettings, state: StateOf<'applying'>): Step
   return begin(settings, state, retry, { ...state.job, choice: verdict.choice });
 }
 
-/** A person asked for a model that is not there any more: the one that is active stays, and the report says why. */
+/** There is no model to go back to: the one that is active stays, and the report says why. */
 function noWayBack(settings: MachineSettings, state: StateOf<'rollingBack'>, failure: Failure): Step {
-  const { wish, installed } = state;
+  const { wish, installed, always } = state;
+  // Nobody asked for it: what made it necessary is what there is to say.
+  if (!always) {
+    const ailment = permanent(state.failure.reason, `${state.failure.message}; ${failure.message}`);
+    return refuse(settings, state, ailment, installed?.sha256 ?? null);
+  }
   const isAtRest = wish.kind === 'none' || (wish.kind === 'want' && wish.desired.targetSha256 === installed?.sha256);
   return isAtRest
     ? go({ ...common(state), kind: 'idle', ticket: state.ticket + 1, failure })

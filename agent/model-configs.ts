@@ -21,7 +21,7 @@ export function childConfig(config: AgentConfig, { model, health, hooks }: Child
 
 /** One problem a line, each with its path in the document. */
 export function modelProblems(config: AgentConfig): string[] {
-  const { model, models, children, protocol } = config;
+  const { model, models, children } = config;
   if ((model === undefined) === (models === undefined)) {
     return ['model: expected either model or models, got both or neither'];
   }
@@ -41,8 +41,27 @@ export function modelProblems(config: AgentConfig): string[] {
     ...children.flatMap((child, index) => childProblems(`children.${index}.`, child)),
     ...repeats(children, 'name', ({ name }) => name, 'children'),
     ...repeats(children, 'port', ({ port }) => port, 'children'),
-    ...(children.length > 0 && protocol === 'aws-iot-jobs' ? ['children: AWS has no topics for them'] : []),
+    ...thingProblems(config),
   ];
+}
+
+/** Of AWS (https://docs.aws.amazon.com/general/latest/gr/iot-core.html): 50 subscriptions a connection, of which jobs take five a thing. */
+const MAX_THINGS = 10;
+
+/** AWS knows no children: each is a thing of its own there, beside the gateway's. */
+function thingProblems({ protocol, device, children }: AgentConfig): string[] {
+  if (protocol === 'aws-iot-jobs' && children.length >= MAX_THINGS) {
+    return [`children: expected at most ${MAX_THINGS - 1} with protocol "aws-iot-jobs", got ${children.length}`];
+  }
+  return children.flatMap(({ thing }, index) => {
+    if ((thing !== undefined) !== (protocol === 'aws-iot-jobs')) {
+      return [`children.${index}.thing: goes with protocol "aws-iot-jobs", got only one of them`];
+    }
+    const before = [device, ...children.slice(0, index).flatMap((child) => child.thing ?? [])];
+    return thing !== undefined && before.includes(thing)
+      ? [`children.${index}.thing: expected one of its own, got ${thing}, which is another's`]
+      : [];
+  });
 }
 
 function childProblems(where: string, child: ChildConfig): string[] {

@@ -3,7 +3,7 @@
  * what it is told and says. Retained documents are the whole truth of this link: after each connect everything is said again, so
  * that nothing depends on messages that a broker or a broken connection swallowed.
  */
-import type { IClientOptions, MqttClient } from 'mqtt';
+import type { IClientOptions, ISubscriptionGrant, MqttClient } from 'mqtt';
 import { accessOptions, type BrokerAccess, sendAtOnce } from './broker-access.js';
 import { endClient } from './end-client.js';
 import { MAX_DESIRED_BYTES } from './limits.js';
@@ -54,6 +54,8 @@ export interface LinkChannel {
 /** Connections that one boot can number before its numbers run into the next boot's. */
 const SESSIONS_PER_BOOT = 2 ** 20;
 const REBIRTH_INTERVAL_MS = 1000;
+/** AWS ends the connection of who subscribes to more in one request (https://docs.aws.amazon.com/general/latest/gr/iot-core.html). */
+const MAX_FILTERS_AT_ONCE = 8;
 const FAREWELL_TIMEOUT_MS = 2000;
 /** Leaves room for topic, properties and a job around the largest document; MQTT 5 brokers then drop larger ones for us. */
 const MAX_PACKET_BYTES = MAX_DESIRED_BYTES + 12 * 1024;
@@ -174,7 +176,7 @@ export class MqttLink {
         await this.publish(topics.state, this.stateDocument('init'));
         await this.publishBirth();
       }
-      const granted = await this.client.subscribeAsync(this.filters(), { qos: 1 });
+      const granted = await this.subscribe(this.filters());
       // The connection may have been replaced while we waited; the new one has its own greeting.
       if (session !== this.session) return;
       this.greeted = true;
@@ -195,6 +197,14 @@ export class MqttLink {
       // The library reconnects by itself, and `connect` brings us here again.
       log('warn', 'mqtt greeting interrupted', { error: messageOf(error) });
     }
+  }
+
+  private async subscribe(filters: readonly string[]): Promise<ISubscriptionGrant[]> {
+    const granted: ISubscriptionGrant[] = [];
+    for (let at = 0; at < filters.length; at += MAX_FILTERS_AT_ONCE) {
+      granted.push(...(await this.client.subscribeAsync(filters.slice(at, at + MAX_FILTERS_AT_ONCE), { qos: 1 })));
+    }
+    return granted;
   }
 
   private async announce(): Promise<void> {

@@ -75,16 +75,18 @@ export class AgentRuntime {
 
   /**
    * Loads what an earlier process knew and goes on from there; when it returns, the slots were asked what is installed.
-   * `forgetWish`: whoever gave it has no open order for it any more.
+   * `forgetWish`: whoever gave it has no open order for it any more; `always`: also where it was fulfilled, for slots that may be
+   * another device's by now.
    * @throws when the state file's medium fails.
    */
-  async start({ forgetWish = false } = {}): Promise<void> {
+  async start({ forgetWish = false }: { forgetWish?: boolean | 'always' } = {}): Promise<void> {
     const saved = await this.options.stateFile.load();
     const state = saved === undefined ? null : decodeState(saved);
     if (saved !== undefined && state === null) this.options.log('warn', 'saved state is of another version, forgotten');
     this.current = state ?? initialState();
     // One that is fulfilled does no harm, and tells what is installed.
-    if (forgetWish && this.current.kind !== 'idle') this.dispatch({ kind: 'desired', wish: { kind: 'none' } });
+    const forgets = forgetWish === 'always' || (forgetWish && this.current.kind !== 'idle');
+    if (forgets) this.dispatch({ kind: 'desired', wish: { kind: 'none' } });
     this.dispatch({ kind: 'booted' });
     await this.draining;
   }
@@ -104,9 +106,7 @@ export class AgentRuntime {
 
   /** What was away is back, or another is in its place: looks at the slots now, and goes on from what they say. */
   lookAgain(): void {
-    const { kind, ticket } = this.current;
-    // Not a new retry budget: what comes and goes must not spend a connection for ever.
-    this.dispatch(kind === 'waiting' ? { kind: 'retryDue', ticket } : { kind: 'retryAsked' });
+    this.dispatch({ kind: 'returned' });
   }
 
   /** Back to the model before, also where nothing is on trial. */

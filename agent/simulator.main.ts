@@ -31,6 +31,8 @@ export interface SimulatorOptions {
   /** 0 for any. */
   readonly tcpPort: number;
   readonly packetBytes?: number;
+  /** Above 0: room for one model only, and so many erase blocks of a scratch area. */
+  readonly scratchBlocks?: number;
 }
 
 export interface RunningSimulator {
@@ -49,7 +51,7 @@ const PTY_TRIES = 200;
 
 /** @throws IoError */
 export async function startSimulator(options: SimulatorOptions): Promise<RunningSimulator> {
-  const { keys, flashPath, packetBytes, rootKey } = options;
+  const { keys, flashPath, packetBytes, rootKey, scratchBlocks } = options;
   const file = flashPath === undefined ? null : openFlashFile(flashPath, options);
   let socket: Socket | null = null;
   const mcu = await SimulatedMcu.create({
@@ -67,6 +69,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Running
       : { onFlash: (offset, bytes) => writeSync(file.descriptor, bytes, 0, bytes.length, offset) }),
     ...(packetBytes === undefined ? {} : { packetBytes }),
     ...(rootKey === undefined ? {} : { rootKey: toHex(rootKey) }),
+    ...(scratchBlocks === undefined ? {} : { scratchBlocks }),
   });
   const server = createServer({ noDelay: true }, (found) => {
     // One line, one peer: the last one that came.
@@ -123,8 +126,8 @@ function step(mcu: SimulatedMcu): boolean {
   }
 }
 
-function factoryFlash({ model, keys }: SimulatorOptions): Uint8Array {
-  return makeFlashImage({ keys, model: model ?? null, hasher: new NodeHasher() }).bytes;
+function factoryFlash({ model, keys, scratchBlocks = 0 }: SimulatorOptions): Uint8Array {
+  return makeFlashImage({ keys, model: model ?? null, scratchBlocks, hasher: new NodeHasher() }).bytes;
 }
 
 interface FlashFile {

@@ -26,6 +26,7 @@ import { STATE_KINDS, type TransitionName } from './transitions.js';
 /** One attempt only: the next failure is the last. */
 const LAST = { retry: { maxAttempts: 1, minDelayMs: 100, maxDelayMs: 1000 } };
 const BOOTED: Event = { kind: 'booted' };
+const RETURNED: Event = { kind: 'returned' };
 const ANOTHER = () => wish({ version: '3.0', targetSha256: OTHER });
 const idle = () => choosing().slots(NEW);
 const committing = (settings = {}) => applying(settings).staged();
@@ -73,6 +74,7 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'idle -- desired -> idle': () => idle().send(NO_WISH),
   'idle -- desired -> refused': () => idle().send(GARBAGE),
   'idle -- retryAsked -> choosing': () => idle().send({ kind: 'retryAsked' }),
+  'idle -- returned -> choosing': () => idle().send(RETURNED),
   'idle -- consented -> idle': () => later(idle()),
   'idle -- rollbackAsked -> rollingBack': () => idle().send({ kind: 'rollbackAsked' }),
   'choosing -- booted -> choosing': () => choosing().send(BOOTED),
@@ -102,6 +104,7 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'held -- consented -> choosing': () => asked().consents('download'),
   'held -- consented -> held': () => asked(shut({ downloadWindow: false })).consents('download'),
   'held -- retryDue -> choosing': () => turn().retryDue(),
+  'held -- returned -> choosing': () => held().send(RETURNED),
   'applying -- booted -> choosing': () => applying().send(BOOTED),
   'applying -- desired -> applying': () => applying().send(wish({ version: '2.0.1' })),
   'applying -- desired -> choosing': () => applying().send(ANOTHER()),
@@ -127,6 +130,7 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'staged -- desired -> choosing': () => staged().send(ANOTHER()),
   'staged -- desired -> idle': () => staged().send(NO_WISH),
   'staged -- desired -> refused': () => staged().send(GARBAGE),
+  'staged -- returned -> choosing': () => staged().send(RETURNED),
   'staged -- conditionsChanged -> choosing': () => staged().under({ applyWindow: true }),
   'staged -- consented -> choosing': () => stagedAsking().consents('activate'),
   'staged -- consented -> staged': () => stagedAsking(shut({ applyWindow: false })).consents('activate'),
@@ -173,12 +177,14 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'waiting -- desired -> waiting': () => toMore(waiting()),
   'waiting -- consented -> waiting': () => later(waiting()),
   'waiting -- retryAsked -> choosing': () => waiting().send({ kind: 'retryAsked' }),
+  'waiting -- returned -> choosing': () => waiting().send(RETURNED),
   'refused -- booted -> choosing': () => refused().send(BOOTED),
   'refused -- desired -> choosing': () => refused().send(ANOTHER()),
   'refused -- desired -> idle': () => refused().send(NO_WISH),
   'refused -- desired -> refused': () => refused().send(GARBAGE),
   'refused -- consented -> refused': () => later(refused()),
   'refused -- retryAsked -> choosing': () => refused().send({ kind: 'retryAsked' }),
+  'refused -- returned -> choosing': () => refused().send(RETURNED),
   'failed -- booted -> choosing': () => failed().send(BOOTED),
   'failed -- desired -> choosing': () => failed().send(ANOTHER()),
   'failed -- desired -> idle': () => failed().send(NO_WISH),
@@ -186,6 +192,7 @@ const SCENARIOS: Record<TransitionName, () => Driver> = {
   'failed -- desired -> failed': () => toMore(failed()),
   'failed -- consented -> failed': () => later(failed()),
   'failed -- retryAsked -> choosing': () => failed().send({ kind: 'retryAsked' }),
+  'failed -- returned -> choosing': () => failed().send(RETURNED),
 };
 
 describe('transitions', () => {
@@ -257,6 +264,6 @@ function randomEvent(machine: Driver, pick: <T>(choices: readonly T[]) => T): Ev
     { kind: 'rolledBack', ticket, active },
     { kind: 'stopped', ticket, failure, reachedBytes: pick([0, 10, 1000]) },
     { kind: 'retryDue', ticket },
-    { kind: pick(['retryAsked', 'rollbackAsked'] as const) },
+    { kind: pick(['retryAsked', 'returned', 'rollbackAsked'] as const) },
   ]);
 }

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the serial suite needs: socat and Python from Debian, and Python's smpclient (.cache/serial/venv) from the index this
-# machine is configured with. Quick when all is there.
-#   --check   installs nothing: names what is missing, and fails if anything is
+# Installs what the serial suite needs: socat and Python from Debian, Python's smpclient (.cache/serial/venv) from the index this
+# machine is configured with, and mcumgrctl (.cache/serial/rust) by cargo, in one to two minutes. Quick when all is there. Where cargo is
+# not or is too old, the suite says that it skips mcumgrctl; in CI (CI=true) that fails.
+#   --check   installs nothing: names what is missing (but for mcumgrctl), and fails if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/debian-packages.sh
-venv="${MALLORN_SERIAL_CACHE:-$PWD/.cache/serial}/venv"
+cache="${MALLORN_SERIAL_CACHE:-$PWD/.cache/serial}"
+venv="$cache/venv"
+rust="$cache/rust"
+mcumgrctl=0.20.0
 wanted=(smpclient[serial]==7.3.0 smp==4.2.0)
 
 missing_packages() {
@@ -23,6 +27,16 @@ install_peers() {
   echo "${wanted[*]}" > "$venv/versions"
 }
 
+has_mcumgrctl() { [ "$(cat "$rust/version" 2> /dev/null)" = "$mcumgrctl" ]; }
+
+# Serial ports alone: what Bluetooth needs is not on every machine.
+install_mcumgrctl() {
+  rm -rf "$rust"
+  cargo install mcumgrctl --version "$mcumgrctl" --locked --no-default-features --quiet --root "$rust" --target-dir "$rust/target" &&
+    rm -rf "$rust/target" &&
+    echo "$mcumgrctl" > "$rust/version"
+}
+
 if [ "${1:-}" = --check ]; then
   mapfile -t missing < <(missing_packages)
   has_peers || missing+=("Python's smpclient")
@@ -32,3 +46,7 @@ mapfile -t missing < <(missing_packages)
 install_packages "${missing[@]}"
 has_peers || install_peers
 echo "smpclient: $venv"
+if ! has_mcumgrctl && ! install_mcumgrctl; then
+  echo "mcumgrctl $mcumgrctl was not built: the suite skips it"
+  [ "${CI:-}" != true ]
+fi

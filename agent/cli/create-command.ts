@@ -43,9 +43,23 @@ export async function patchOptions(session: Session, flags: PatchFlags) {
   };
 }
 
-interface CreateFlags extends PatchFlags, BatchFlags {
+export interface InPlaceFlags {
   readonly inPlace?: true;
   readonly eraseBlock?: number;
+}
+
+export function addInPlaceFlags(command: Command): Command {
+  return command
+    .option('--in-place', 'for devices with a single slot: the patch can be written over its source')
+    .option('--erase-block <bytes>', 'with --in-place: largest erase block of the devices', integer);
+}
+
+export function inPlaceOptions({ inPlace, eraseBlock }: InPlaceFlags) {
+  if (eraseBlock !== undefined && !inPlace) throw new UsageError('--erase-block needs --in-place');
+  return { inPlace: inPlace === true, ...(eraseBlock === undefined ? {} : { eraseBlockBytes: eraseBlock }) };
+}
+
+interface CreateFlags extends PatchFlags, InPlaceFlags, BatchFlags {
   readonly batch?: true;
   readonly source: boolean;
   readonly profile: 'gateway' | 'mcu';
@@ -64,10 +78,8 @@ export const addCreate: AddCommand = (program, open) => {
     .option('--batch', 'a patch for each file of DIR_NEW, from the one of the same name in DIR_OLD')
     .option('--concurrency <n>', 'with --batch: patches under way at a time (default: one a processor)', integer)
     .option('--full', 'with --batch: stand-alone patches for files without an old version, which are skipped otherwise')
-    .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'))
-    .option('--in-place', 'for devices with a single slot: the patch can be written over its source')
-    .option('--erase-block <bytes>', 'with --in-place: largest erase block of the devices', integer);
-  addPatchFlags(command).action(async (files: string[], flags: CreateFlags, self: Command) => {
+    .addOption(new Option('--profile <name>', 'sizes of buffers').choices(['gateway', 'mcu']).default('gateway'));
+  addPatchFlags(addInPlaceFlags(command)).action(async (files: string[], flags: CreateFlags, self: Command) => {
     const session = open(self);
     checkBatchFlags(flags);
     if (flags.batch === true) {
@@ -85,10 +97,7 @@ export const addCreate: AddCommand = (program, open) => {
 };
 
 async function createOptions(session: Session, flags: CreateFlags) {
-  const { profile, inPlace = false, eraseBlock } = flags;
-  if (eraseBlock !== undefined && !inPlace) throw new UsageError('--erase-block needs --in-place');
-  const block = eraseBlock === undefined ? {} : { eraseBlockBytes: eraseBlock };
-  return { ...(await patchOptions(session, flags)), profile, inPlace, ...block };
+  return { ...inPlaceOptions(flags), ...(await patchOptions(session, flags)), profile: flags.profile };
 }
 
 function checkBatchFlags({ batch, source, concurrency, full }: CreateFlags): void {

@@ -17,6 +17,7 @@ interface CreateFlags {
   readonly id: string;
   readonly document: string;
   readonly device: readonly string[];
+  readonly child?: string;
   readonly timeout?: number;
 }
 
@@ -39,18 +40,21 @@ export const addJobs: AddCommand = (program, open) => {
     .requiredOption('--id <id>', 'name of the job, for ever')
     .requiredOption('--document <file>', 'what `mallorn publish` wrote: desired.json')
     .requiredOption('--device <id...>', 'devices')
+    .option('--child <name>', 'for the microcontroller of this name behind each of the devices')
     .option('--timeout <seconds>', 'ends an execution that has been in progress for so long', integer)
-    .action(async ({ store, id, document, device, timeout }: CreateFlags, self: Command) => {
+    .action(async ({ store, id, document, device, child, timeout }: CreateFlags, self: Command) => {
       const { JobStore } = await import('../jobs/job-store.js');
+      const { childTarget } = await import('../jobs/job-target.js');
+      const devices = child === undefined ? device : device.map((name) => childTarget(name, child));
       const orders = new JobStore(store);
       const timeoutMs = timeout === undefined ? null : timeout * 1000;
       const desired = await jsonFile(document);
-      const job = { jobId: id, document: { desired }, devices: device, timeoutMs, canceled: false };
+      const job = { jobId: id, document: { desired }, devices, timeoutMs, canceled: false };
       await orders.save(job).catch(asUsage);
-      open(self).output.result({ jobId: id, devices: device }, () =>
+      open(self).output.result({ jobId: id, devices }, () =>
         table([
           ['job', id],
-          ['devices', `${device.length}`],
+          ['devices', `${devices.length}`],
         ]),
       );
     });

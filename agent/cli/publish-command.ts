@@ -5,13 +5,20 @@ import { MAX_TRUST_BYTES } from '../../core/limits.js';
 import { MAX_SPREAD_SECONDS } from '../limits.js';
 import type { PublishOptions } from '../publish.js';
 import { DEFAULT_TOPIC_PREFIX } from '../topics.js';
-import { addPatchFlags, type PatchFlags, patchOptions } from './create-command.js';
+import {
+  addInPlaceFlags,
+  addPatchFlags,
+  type InPlaceFlags,
+  inPlaceOptions,
+  type PatchFlags,
+  patchOptions,
+} from './create-command.js';
 import { UsageError } from './failure.js';
 import { bytesText, table } from './output.js';
 import { readSmallFile } from './read-file.js';
 import { type AddCommand, withProgress } from './session.js';
 
-interface PublishFlags extends PatchFlags {
+interface PublishFlags extends PatchFlags, InPlaceFlags {
   readonly output: string;
   readonly baseUrl: string;
   readonly model: string;
@@ -50,7 +57,7 @@ export const addPublish: AddCommand = (program, open) => {
     .addOption(
       new Option('--profile <name...>', 'profiles to make patches for (default: gateway)').choices(['gateway', 'mcu']),
     );
-  addPatchFlags(command).action(async (files: string[], flags: PublishFlags, self: Command) => {
+  addPatchFlags(addInPlaceFlags(command)).action(async (files: string[], flags: PublishFlags, self: Command) => {
     const session = open(self);
     const devices = flags.device ?? [];
     const onWarning = (message: string): void => session.output.warning(message);
@@ -59,13 +66,20 @@ export const addPublish: AddCommand = (program, open) => {
     if (flags.child !== undefined && devices.length === 0) throw new UsageError('--child needs --device');
     if (flags.child !== undefined && flags.modelTopic)
       throw new UsageError('expected --child or --model-topic, got both');
+    const inPlace = inPlaceOptions(flags);
     const profiles = flags.profile ?? (flags.child === undefined ? undefined : (['mcu'] as const));
     // Loaded on demand, as is the MQTT client below: the other commands start faster without.
     const { publish } = await import('../publish.js');
     const result = await withProgress(session, async (call) =>
       publish({
         createPatch: (source, target, output, options) =>
-          session.platform.library.createPatch(source, target, output, { ...options, ...call, onWarning }),
+          session.platform.library.createPatch(source, target, output, {
+            ...options,
+            // A whole model has no source to be written over.
+            ...(source === null ? {} : inPlace),
+            ...call,
+            onWarning,
+          }),
         model: flags.model,
         version: flags.version,
         olds: files.slice(0, -1),

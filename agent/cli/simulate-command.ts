@@ -17,6 +17,7 @@ interface SimulateFlags {
   readonly pty?: string | false;
   readonly tcpPort: number;
   readonly packetBytes?: number;
+  readonly oneSlot?: number;
 }
 
 export const addSimulateMcu: AddCommand = (program, open) => {
@@ -34,6 +35,7 @@ export const addSimulateMcu: AddCommand = (program, open) => {
     .option('--no-pty', 'TCP alone')
     .option('--tcp-port <number>', 'the same line over TCP, on this machine alone; 0 for any', integer, 0)
     .option('--packet-bytes <number>', 'size of its buffer for a packet', integer)
+    .option('--one-slot <blocks>', 'room for one model only, and so many erase blocks to write it in place', integer)
     .action(async (flags: SimulateFlags, self: Command) => {
       const session = open(self);
       const { platform, output, signal } = session;
@@ -47,6 +49,7 @@ export const addSimulateMcu: AddCommand = (program, open) => {
         ...(rootKey === undefined ? {} : { rootKey: await readPublicKeyFile(session, rootKey) }),
         ...(flags.model === undefined ? {} : { model: await readFile(flags.model) }),
         ...(flags.flash === undefined ? {} : { flashPath: flags.flash }),
+        ...(flags.oneSlot === undefined ? {} : { scratchBlocks: flags.oneSlot }),
         ...(flags.packetBytes === undefined ? {} : { packetBytes: flags.packetBytes }),
       });
       const port = simulator.ptyPath ?? simulator.tcpUrl;

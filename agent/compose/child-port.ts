@@ -25,6 +25,8 @@ export class ChildPort {
   private current: DeviceState = 'init';
   private askAtMs = 0;
   private askAfterMs = FIRST_ASK_MS;
+  /** It was asked to come back, and has not answered. */
+  private asked = false;
 
   constructor(options: ChildPortOptions) {
     this.options = options;
@@ -38,12 +40,17 @@ export class ChildPort {
   /** The device has said something. */
   answered(): void {
     this.askAfterMs = FIRST_ASK_MS;
+    this.asked = false;
     if (this.current !== 'ready') this.change('ready');
   }
 
   lost(reason: string): void {
-    this.askAtMs = performance.now() + this.askAfterMs;
-    this.askAfterMs = Math.min(2 * this.askAfterMs, MOST_ASK_MS);
+    // What others tried in between is none of our asking, and must not put it off.
+    if (this.current !== 'lost' || this.asked) {
+      this.asked = false;
+      this.askAtMs = performance.now() + this.askAfterMs;
+      this.askAfterMs = Math.min(2 * this.askAfterMs, MOST_ASK_MS);
+    }
     if (this.current === 'lost') return;
     this.options.log('warn', 'child lost', { port: this.options.port, reason });
     this.change('lost');
@@ -62,8 +69,9 @@ export class ChildPort {
       this.askAtMs = 0;
       this.askAfterMs = FIRST_ASK_MS;
     } else if (performance.now() >= this.askAtMs) {
-      // An answer or another loss says when next; who may not be asked now, in a window that is closed, gives neither.
+      // An answer or another loss says when next; work that is under way and has no question for it just now gives neither.
       this.askAtMs = performance.now() + MOST_ASK_MS;
+      this.asked = true;
       this.options.onBack();
     }
   }

@@ -10,7 +10,7 @@ import { parseSignatures, requireSignature } from '../../core/patch/signatures.j
 import { NodeHasher, NodeSignatureVerifier } from '../../targets/node/hashing.js';
 import type * as serialMcu from '../../targets/serial-mcu/index.js';
 import type { ApplySession, DoneReply, Failed, PushReply, SlotsReply } from '../apply-messages.js';
-import { type Failure, failureOf, retryable } from '../failure.js';
+import { type Failure, failureOf, permanent, retryable } from '../failure.js';
 import type { Progress } from '../machine-types.js';
 import { messageOf } from '../message-of.js';
 import type { TrustedKeys } from '../trust-store.js';
@@ -26,11 +26,18 @@ export interface ChildSessionOptions {
   readonly port: ChildPort;
   /** For devices that leave trust to their gateway. */
   readonly keys: () => TrustedKeys;
+  /** What it had when it was last known to have a whole model. */
+  readonly lastKnown: () => { readonly sha256: string } | null;
+  /** Somebody is asked whether a new model is good. */
+  readonly asksHealth: boolean;
+  readonly onInfo: (info: serialMcu.DeltaInfo) => void;
   readonly onProgress: (progress: Progress) => void;
 }
 
 /** A live device says every 400 ms that it is still at work; erasing a sector takes some seconds. */
 const PATIENCE_MS = 20_000;
+
+const NO_WAY_BACK = permanent('no-previous', 'the device has one slot, and no model to go back to');
 
 export class ChildSession implements ApplySession {
   private readonly options: ChildSessionOptions;
@@ -93,25 +100,28 @@ export class ChildSession implements ApplySession {
     return this.reply(async (client) => {
       const { order } = this;
       invariant(order !== null, 'an update was begun');
-      const { deltaInfo, activateStaged } = this.options.serial;
-      // A single slot was written in place: what it holds is active.
-      if ((await deltaInfo(client)).slots > 1) await activateStaged(client, fromHex(order.targetSha256));
-      return this.slots(client);
+      if ((await this.info(client)).slots > 1) {
+        await this.options.serial.activateStaged(client, fromHex(order.targetSha256));
+        return this.slots(client);
+      }
+      // A single slot was written in place: what it holds is active, and only this agent can know that it is not trusted yet.
+      return { ...(await this.slots(client)), trial: this.options.asksHealth ? { boots: 0 } : null };
     });
   }
 
   confirm(): Promise<SlotsReply | Failed> {
     return this.reply(async (client) => {
-      await this.options.serial.endTrial(client, true);
+      if ((await this.info(client)).slots > 1) await this.options.serial.endTrial(client, true);
       return this.slots(client);
     });
   }
 
   rollback(always: boolean): Promise<SlotsReply | Failed> {
     return this.reply(async (client) => {
-      const { deltaInfo, endTrial } = this.options.serial;
+      const { slots, active } = await this.info(client);
+      if (slots === 1) return { kind: 'failed', failure: NO_WAY_BACK, reachedBytes: 0 };
       // A rollback whose answer was lost has nothing left to do.
-      if ((await deltaInfo(client)).active.state === 'trial' || always) await endTrial(client, false);
+      if (active.state === 'trial' || always) await this.options.serial.endTrial(client, false);
       return this.slots(client);
     });
   }
@@ -124,13 +134,22 @@ export class ChildSession implements ApplySession {
   }
 
   private async slots(client: serialMcu.SmpClient): Promise<SlotsReply> {
-    const { active } = await this.options.serial.deltaInfo(client);
+    const { slots, active, other } = await this.info(client);
+    // Half-way through an update in place it has neither model, and only the patch that it began with helps it on.
+    const isBetween = slots === 1 && active.sha256 === null && other.state === 'writing';
+    const sha256 = isBetween ? (this.options.lastKnown()?.sha256 ?? null) : active.sha256;
     return {
       kind: 'slots',
-      active: active.sha256 === null ? null : { sha256: active.sha256 },
+      active: sha256 === null ? null : { sha256 },
       // The device counts its own starts, and goes back by itself when there are too many.
       trial: active.state === 'trial' ? { boots: 0 } : null,
     };
+  }
+
+  private async info(client: serialMcu.SmpClient): Promise<serialMcu.DeltaInfo> {
+    const info = await this.options.serial.deltaInfo(client);
+    this.options.onInfo(info);
+    return info;
   }
 
   private async reply<R>(work: (client: serialMcu.SmpClient) => Promise<R>): Promise<R | Failed> {

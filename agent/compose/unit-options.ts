@@ -32,12 +32,18 @@ export function watchConditions(
   });
 }
 
-/** `profiles`: of patches, see ChoicePolicy. */
+export interface SlotRules {
+  /** Of patches, see ChoicePolicy. */
+  readonly profiles?: readonly string[];
+  /** See HoldPolicy; asked anew each time, as it may be another device. */
+  readonly inPlace?: () => boolean;
+}
+
 export function machineSettings(
   config: ModelConfig,
   trust: KeySource,
   conditions: ConditionWatcher,
-  profiles?: readonly string[],
+  { profiles, inPlace = () => false }: SlotRules = {},
 ): MachineSettings {
   return {
     model: config.model.name,
@@ -45,6 +51,9 @@ export function machineSettings(
     consent: config.consent,
     get conditions() {
       return conditions.current;
+    },
+    get inPlace() {
+      return inPlace();
     },
     fullImage: config.fullImage,
     maxPatchBytes: config.limits.maxPatchBytes,

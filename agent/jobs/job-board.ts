@@ -7,6 +7,7 @@ import { isTerminal, type JobStatus, NEXT, type RejectionCode, type UpdateReques
 export interface JobOrder {
   readonly jobId: string;
   readonly document: unknown;
+  /** As in job-target.ts. */
   readonly devices: readonly string[];
   /** From IN_PROGRESS on; null for ever. */
   readonly timeoutMs: number | null;

@@ -106,6 +106,11 @@ export function mallornJobRoot(prefix: string, device: string): string {
   return `${prefix}/${device}/jobs`;
 }
 
+/** Of a microcontroller behind a device: under the child's other topics (topics.ts). */
+export function childJobRoot(prefix: string, device: string, child: string): string {
+  return `${prefix}/${device}/children/${child}/jobs`;
+}
+
 /** https://docs.aws.amazon.com/iot/latest/developerguide/reserved-topics.html */
 export function awsJobRoot(thing: string): string {
   return `$aws/things/${thing}/jobs`;

@@ -4,15 +4,9 @@ import { endClient } from '../end-client.js';
 import { messageOf } from '../message-of.js';
 import { connectServer, POLL_MS, type ServerOptions } from '../server-client.js';
 import { type Answer, type ExecutionRecord, JobBoard } from './job-board.js';
-import {
-  getRequestSchema,
-  jobTopics,
-  mallornJobRoot,
-  NEXT,
-  parseMessage,
-  updateRequestSchema,
-} from './job-messages.js';
+import { getRequestSchema, jobTopics, NEXT, parseMessage, updateRequestSchema } from './job-messages.js';
 import type { JobStore } from './job-store.js';
+import { jobRootOf, requestFilters, requestOf } from './job-target.js';
 
 export interface JobServerOptions extends ServerOptions {
   readonly store: JobStore;
@@ -45,8 +39,7 @@ export class JobServer {
   private async listen(): Promise<void> {
     const { topicPrefix, log } = this.options;
     try {
-      const root = mallornJobRoot(topicPrefix, '+');
-      await this.client.subscribeAsync([`${root}/+/get`, `${root}/+/update`], { qos: 1 });
+      await this.client.subscribeAsync(requestFilters(topicPrefix), { qos: 1 });
       log('info', 'jobs: listening', { topicPrefix });
       // Whoever asked while nobody listened asks again; a hint makes it sooner.
       for (const device of new Set(this.board.all().map((record) => record.device))) this.notify(device);
@@ -67,9 +60,8 @@ export class JobServer {
   }
 
   private receive(topic: string, payload: Uint8Array): void {
-    const { topicPrefix } = this.options;
-    const [device = '', , jobId = '', what = ''] = topic.slice(topicPrefix.length + 1).split('/');
-    const { answer, changed } = this.answer(device, jobId, what, payload);
+    const { target, jobId, what } = requestOf(this.options.topicPrefix, topic);
+    const { answer, changed } = this.answer(target, jobId, what, payload);
     const { clientToken } = parseMessage(getRequestSchema, payload) ?? {};
     try {
       this.keep(changed);
@@ -108,7 +100,7 @@ export class JobServer {
   }
 
   private notify(device: string): void {
-    const root = mallornJobRoot(this.options.topicPrefix, device);
+    const root = jobRootOf(this.options.topicPrefix, device);
     this.publish(jobTopics(root).notifyNext, this.board.summaryOf(device));
   }
 

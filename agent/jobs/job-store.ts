@@ -21,14 +21,14 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { IoError } from '../../core/errors.js';
 import { messageOf } from '../message-of.js';
-import { isTopicLevel } from '../topics.js';
 import type { ExecutionRecord, JobOrder } from './job-board.js';
 import { jobId, TERMINAL_STATUSES } from './job-messages.js';
+import { isJobTarget } from './job-target.js';
 
 const orderSchema = z.object({
   jobId,
   document: z.unknown(),
-  devices: z.array(z.string().refine(isTopicLevel, 'expected a device name')).max(1_000_000),
+  devices: z.array(z.string().refine(isJobTarget, 'expected DEVICE or DEVICE/CHILD')).max(1_000_000),
   timeoutMs: z.number().int().positive().nullable(),
   canceled: z.boolean(),
 });

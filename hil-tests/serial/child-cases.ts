@@ -3,20 +3,15 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DesiredDocument } from '../../agent/desired.js';
-import { publishDesired } from '../../agent/publish-desired.js';
-import type { Reported } from '../../agent/reported.js';
-import { childTopics } from '../../agent/topics.js';
-import { AgentRig } from '../support/agent-rig.js';
-import { noise, sha256Hex } from '../support/make-patch.js';
+import { sha256Hex } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
-import { key, LARGE, MEDIUM, type Update } from './models.js';
+import { made, reported, state, tell, topicsOf, withAgent } from './child-agent.js';
+import { LARGE, MEDIUM } from './models.js';
 import { BROKEN_OFF_BAUD, endsWell, until } from './port-cases.js';
 import { Rig } from './rig.js';
 import type { Case } from './run-cases.js';
 
 const CLI = join(repoRoot, 'dist/cli.js');
-const topics = (child: string) => childTopics('mallorn/v1', 'gw-1', child);
 
 export const CHILD_CASES: readonly Case[] = [
   {
@@ -33,7 +28,7 @@ export const CHILD_CASES: readonly Case[] = [
             assert.equal(right.activeHash(), sha256Hex(MEDIUM.next));
             await left.pull();
             await state(agent, 'left', 'lost');
-            assert.match(agent.broker.payloadOf(topics('right').state) ?? '', /"ready"/);
+            assert.match(agent.broker.payloadOf(topicsOf('right').state) ?? '', /"ready"/);
             await left.plug();
             await state(agent, 'left', 'ready');
             return 1;
@@ -78,39 +73,3 @@ export const CHILD_CASES: readonly Case[] = [
       ),
   },
 ];
-
-async function withAgent<T>(rigs: Readonly<Record<string, Rig>>, use: (agent: AgentRig) => Promise<T>): Promise<T> {
-  const children = Object.entries(rigs).map(([name, { pty }]) => ({
-    name,
-    port: pty,
-    model: { name: `${name}-model` },
-  }));
-  const retry = { minDelayMs: 200, maxDelayMs: 1000 };
-  const agent = await AgentRig.start({ installed: noise(1000, 1), config: { children, retry } });
-  try {
-    return await use(agent);
-  } catch (error) {
-    throw new Error(`${error instanceof Error ? error.stack : error}\n${agent.log.join('\n')}`);
-  } finally {
-    await agent.stop();
-  }
-}
-
-/** The document of an update, with the patch on the web server. */
-async function made(agent: AgentRig, child: string, { old, next }: Update): Promise<DesiredDocument> {
-  const patch = { neural: true, profile: 'mcu', privateKey: key.privateKey, versionCounter: 5 } as const;
-  return { ...(await agent.publishFiles([old], next, { patch })), model: `${child}-model` };
-}
-
-async function tell(agent: AgentRig, child: string, document: DesiredDocument): Promise<void> {
-  await publishDesired({ url: agent.broker.url, devices: ['gw-1'], child, document });
-}
-
-async function reported(agent: AgentRig, child: string, status: Reported['status']): Promise<Reported> {
-  const accept = (payload: string) => (JSON.parse(payload) as Reported).status === status;
-  return JSON.parse(await agent.broker.waitFor(topics(child).reported, accept, 60_000)) as Reported;
-}
-
-async function state(agent: AgentRig, child: string, wanted: string): Promise<void> {
-  await agent.broker.waitFor(topics(child).state, (payload) => payload.includes(`"state":"${wanted}"`));
-}

@@ -1,4 +1,7 @@
-/** Peers that are not ours: Python's smpclient against our device, and our gateway against servers made of the smp package. */
+/**
+ * Peers that are not ours: Python's smpclient and Rust's mcumgrctl against our device, and our gateway against servers made of the smp
+ * package.
+ */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -7,7 +10,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { sha256Hex } from '../support/make-patch.js';
+import { DELTA_ACTIVATE, DELTA_CONFIRM, DELTA_INFO, GROUP_DELTA } from '../../core/smp/packet.js';
+import { makePatch, sha256Hex, testKeypair } from '../support/make-patch.js';
 import { repoRoot } from '../support/paths.js';
 import { LARGE } from './models.js';
 import { mallorn, Rig } from './rig.js';
@@ -16,12 +20,25 @@ import type { Case } from './run-cases.js';
 const SCRIPTS = join(repoRoot, 'hil-tests/serial/interop');
 const CACHE = process.env['MALLORN_SERIAL_CACHE'] ?? join(repoRoot, '.cache/serial');
 const PYTHON = join(CACHE, 'venv/bin/python');
+const MCUMGRCTL = join(CACHE, 'rust/bin/mcumgrctl');
 const BOARD_PACKET_BYTES = 640;
 
 export const INTEROP_CASES: readonly Case[] = [
   ...(['console', 'raw'] as const).map((framing) => ({
     name: `smpclient talks to the device in ${framing} framing, and uploads a patch as an image`,
     run: () => smpclientUploads(framing),
+  })),
+  ...(
+    [
+      ['uploads a patch as an image, runs it on trial and keeps it, by the delta group', mcumgrctlUpdates],
+      ['in raw framing uploads a patch, and may not switch to it', mcumgrctlUploadsRaw],
+      ['is refused the patch of a stranger, and the old model stays', mcumgrctlIsRefused],
+    ] as const
+  ).map(([what, run]) => ({
+    name: `mcumgrctl ${what}`,
+    cannot: () =>
+      existsSync(MCUMGRCTL) ? null : 'mcumgrctl is not there: scripts/serial-setup.sh builds it with cargo',
+    run,
   })),
   { name: 'the gateway uploads an image to a server made of the smp package', run: () => uploadsTo('image', []) },
   {
@@ -49,6 +66,69 @@ async function smpclientUploads(framing: string): Promise<number> {
     assert.ok((await rig.count()).toDevice - before < 500);
     assert.equal(rig.activeHash(), sha256Hex(LARGE.next));
     return 0;
+  });
+}
+
+/** What it prints, as JSON where it has any. @throws with what it says where its exit code is not 0 */
+async function mcumgrctl(rig: Rig, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(MCUMGRCTL, ['--serial', rig.pty, '--json', '--quiet', ...args]);
+  return stdout;
+}
+
+/** Bytes come as arrays of numbers. */
+interface InfoSlot {
+  readonly state: string;
+  readonly sha?: readonly number[];
+}
+
+async function infoBy(rig: Rig): Promise<{ active: InfoSlot; other: InfoSlot }> {
+  return JSON.parse(await mcumgrctl(rig, 'raw', 'read', String(GROUP_DELTA), String(DELTA_INFO)));
+}
+
+async function changeBy(rig: Rig, command: number): Promise<string> {
+  const answer = JSON.parse(await mcumgrctl(rig, 'raw', 'write', String(GROUP_DELTA), String(command)));
+  return (answer as { active: InfoSlot }).active.state;
+}
+
+async function mcumgrctlUpdates(): Promise<number> {
+  return Rig.with(LARGE, {}, async (rig) => {
+    assert.equal((await mcumgrctl(rig, 'os', 'echo', 'hello')).trim(), 'hello');
+    const params = JSON.parse(await mcumgrctl(rig, 'os', 'mcumgr-parameters'));
+    assert.deepEqual(params, { buf_size: BOARD_PACKET_BYTES, buf_count: 2 });
+    await mcumgrctl(rig, 'image', 'upload', rig.patch);
+    const { active, other } = await infoBy(rig);
+    assert.deepEqual([active.state, other.state], ['good', 'staged']);
+    assert.equal(Buffer.from(other.sha ?? []).toString('hex'), sha256Hex(LARGE.next));
+    assert.deepEqual([rig.activeHash(), rig.board.stagedHash()], [sha256Hex(LARGE.old), sha256Hex(LARGE.next)]);
+    assert.equal(await changeBy(rig, DELTA_ACTIVATE), 'trial');
+    assert.deepEqual([rig.activeHash(), rig.board.activeState()], [sha256Hex(LARGE.next), 'trial']);
+    assert.equal(await changeBy(rig, DELTA_CONFIRM), 'good');
+    await mcumgrctl(rig, 'os', 'system-reset');
+    assert.equal((await infoBy(rig)).active.state, 'good');
+    assert.deepEqual([rig.activeHash(), rig.board.activeState()], [sha256Hex(LARGE.next), 'good']);
+    return 0;
+  });
+}
+
+async function mcumgrctlUploadsRaw(): Promise<number> {
+  return Rig.with(LARGE, {}, async (rig) => {
+    assert.equal((await mcumgrctl(rig, '--raw', 'os', 'echo', 'hello')).trim(), 'hello');
+    await mcumgrctl(rig, '--raw', 'image', 'upload', rig.patch);
+    const switchRaw = mcumgrctl(rig, '--raw', 'raw', 'write', String(GROUP_DELTA), String(DELTA_ACTIVATE));
+    await assert.rejects(switchRaw, /MGMT_ERR_ENOTSUP/);
+    assert.deepEqual([rig.activeHash(), rig.board.stagedHash()], [sha256Hex(LARGE.old), sha256Hex(LARGE.next)]);
+    return 0;
+  });
+}
+
+async function mcumgrctlIsRefused(): Promise<number> {
+  return Rig.with(LARGE, {}, async (rig) => {
+    const { privateKey } = testKeypair(8);
+    const options = { neural: true, profile: 'mcu', privateKey, versionCounter: 5 } as const;
+    writeFileSync(rig.patch, makePatch(LARGE.old, LARGE.next, options));
+    await assert.rejects(mcumgrctl(rig, 'image', 'upload', rig.patch), /Device returned error code: group=64,rc=/);
+    assert.deepEqual([rig.activeHash(), rig.board.stagedHash()], [sha256Hex(LARGE.old), null]);
+    return 1;
   });
 }
 

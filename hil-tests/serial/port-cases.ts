@@ -139,5 +139,16 @@ export async function endsWell(rig: Rig): Promise<void> {
 
 /** So much of the patch is through. */
 export async function until(rig: Rig, share: number): Promise<void> {
-  while ((await rig.count()).toDevice < share * LARGE.patch.length) await sleep(10);
+  const least = share * LARGE.patch.length;
+  await soon(async () => (await rig.count()).toDevice >= least, `${least} bytes to the device`);
+}
+
+const SOON_MS = 60_000;
+
+export async function soon(isSo: () => Promise<boolean> | boolean, what: string): Promise<void> {
+  const began = performance.now();
+  while (!(await isSo())) {
+    assert.ok(performance.now() - began < SOON_MS, `not in ${SOON_MS} ms: ${what}`);
+    await sleep(10);
+  }
 }

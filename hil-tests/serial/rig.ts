@@ -23,6 +23,8 @@ export interface Ended {
 
 export interface RigOptions {
   readonly packetBytes?: number;
+  /** Of a device with one slot. */
+  readonly scratchBlocks?: number;
   /** 0 for as fast as it goes. */
   readonly baud?: number;
 }
@@ -59,8 +61,8 @@ export class Rig {
 
   private constructor(of: Update, options: RigOptions) {
     this.options = options;
-    const packets = options.packetBytes === undefined ? {} : { packetBytes: options.packetBytes };
-    this.board = new SimulatedBoard({ folder: this.folder, model: of.old, publicKey: key.publicKey, ...packets });
+    const { baud: _, ...parts } = options;
+    this.board = new SimulatedBoard({ folder: this.folder, model: of.old, publicKey: key.publicKey, ...parts });
     writeFileSync(this.patch, of.patch);
   }
 

@@ -20,6 +20,8 @@ export class EmbeddedBroker {
   readonly url: string;
   readonly port: number;
   readonly messages: SeenMessage[] = [];
+  /** Topic filters of each request of each client, in order. */
+  readonly subscriptions: { readonly clientId: string; readonly filters: readonly string[] }[] = [];
   /** Who may connect. */
   admits: (username: string | undefined, password: string | undefined) => boolean = () => true;
   private readonly broker: Aedes;
@@ -36,6 +38,9 @@ export class EmbeddedBroker {
     this.url = `mqtt://127.0.0.1:${this.port}`;
     broker.authenticate = (_client, username, password, done) =>
       done(null, this.admits(username, password?.toString()));
+    broker.on('subscribe', (list, { id: clientId }) => {
+      this.subscriptions.push({ clientId, filters: list.map(({ topic }) => topic) });
+    });
     broker.on('publish', (packet, client) => {
       if (packet.topic.startsWith('$SYS/')) return;
       this.note(packet.topic, packet.payload.toString(), packet.retain, client?.id ?? null);

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { toHex } from '../../core/hex.js';
 import { FlashImage } from '../../targets/sim/flash-image.js';
 import { sha256Hex } from './make-patch.js';
 import { repoRoot } from './paths.js';
@@ -15,6 +16,8 @@ export interface BoardOptions {
   /** Whose patches it takes; absent for the build that checks no signatures. */
   readonly publicKey?: Uint8Array;
   readonly packetBytes?: number;
+  /** Above 0 for a device with one slot. */
+  readonly scratchBlocks?: number;
 }
 
 export class SimulatedBoard {
@@ -37,11 +40,12 @@ export class SimulatedBoard {
   }
 
   async powerUp(): Promise<void> {
-    const { folder, publicKey, packetBytes } = this.options;
+    const { folder, publicKey, packetBytes, scratchBlocks } = this.options;
     const args = ['simulate-mcu', '--json', '--no-pty', '--tcp-port', String(this.tcpPort), '--flash', this.flashPath];
     args.push('--model', join(folder, 'old.bin'));
     if (publicKey !== undefined) args.push('--pubkey', join(folder, 'key.pub'));
     if (packetBytes !== undefined) args.push('--packet-bytes', String(packetBytes));
+    if (scratchBlocks !== undefined) args.push('--one-slot', String(scratchBlocks));
     const child = spawn(process.execPath, [join(repoRoot, 'dist/cli.js'), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -66,18 +70,26 @@ export class SimulatedBoard {
     this.process = null;
   }
 
-  /** Of the model that boots. */
+  /** Of the model that boots; of no bytes where one slot is half-way through an update. */
   activeHash(): string {
     return sha256Hex(this.flash.activeModel());
   }
 
-  /** 'trial' or 'good'. */
+  /** 'trial', 'good', or 'bad' for one slot half-way through an update. */
   activeState(): string {
-    return this.flash.slots().activeState();
+    const { flash } = this;
+    return (flash.scratchBlocks > 0 ? flash.oneSlot() : flash.slots()).activeState();
+  }
+
+  /** Of the model that only has to be switched to; null where there is none. */
+  stagedHash(): string | null {
+    const slots = this.flash.slots();
+    const contents = slots.inactiveContents();
+    return slots.inactiveState() === 'staged' && contents !== null ? toHex(contents.sha256) : null;
   }
 
   private get flash(): FlashImage {
-    return new FlashImage(new Uint8Array(readFileSync(this.flashPath)));
+    return new FlashImage(new Uint8Array(readFileSync(this.flashPath)), this.options.scratchBlocks);
   }
 }
 

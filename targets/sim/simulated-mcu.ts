@@ -27,6 +27,8 @@ export interface McuOptions {
   readonly packetBytes?: number;
   /** Public, in hex; with it the device takes key records. */
   readonly rootKey?: string;
+  /** Erase blocks of the scratch area of a device with one slot. Default: 0, two slots. */
+  readonly scratchBlocks?: number;
   readonly hasher: Hasher;
   /** Milliseconds. */
   readonly now: () => number;
@@ -50,6 +52,7 @@ const own = (bytes) => bytes.slice().buffer;
 function changed(offset, length) { native.flashChanged(offset, own(flash.subarray(offset, offset + length))); }
 globalThis.host = {
   deviceClass: native.deviceClass, rootKey: native.rootKey, packetBytes: native.packetBytes, flashBytes: flash.length, eraseBytes: native.eraseBytes,
+  scratchBlocks: native.scratchBlocks,
   flashRead(offset, into) { into.set(flash.subarray(offset, offset + into.length)); },
   flashErase(offset) {
     flash.fill(0xff, offset, offset + native.eraseBytes);
@@ -143,9 +146,11 @@ export class SimulatedMcu {
   }
 
   private bind(engine: EngineBinding): void {
-    const { hasher, now, onSend, onFlash = () => {}, packetBytes = BOARD_PACKET_BYTES, rootKey = '' } = this.options;
+    const { hasher, now, onSend, onFlash = () => {}, packetBytes = BOARD_PACKET_BYTES } = this.options;
+    const { rootKey = '', scratchBlocks = 0 } = this.options;
     engine.constant('deviceClass', DEVICE_CLASS);
     engine.constant('rootKey', rootKey);
+    engine.constant('scratchBlocks', scratchBlocks);
     engine.constant('eraseBytes', FLASH_BLOCK_BYTES);
     engine.constant('packetBytes', packetBytes);
     engine.call('flashChanged', ([offset, bytes]) => {
