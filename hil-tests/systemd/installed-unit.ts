@@ -1,13 +1,12 @@
 /** The packed package in a machine of systemd, installed as docs/operations.md tells, with Debian's mosquitto beside it. */
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectAsync, type MqttClient } from 'mqtt';
 import type { Reported } from '../../agent/reported.js';
+import { freePort } from '../support/free-port.js';
 import { noise, sha256Hex } from '../support/make-patch.js';
 import { PatchServer } from '../support/patch-server.js';
 import { repoRoot } from '../support/paths.js';
@@ -210,12 +209,4 @@ async function observe(brokerUrl: string): Promise<MqttClient> {
   const client = await connectAsync(brokerUrl);
   await client.subscribeAsync('mallorn/v1/gw-1/reported', { qos: 1 });
   return client;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
