@@ -56,7 +56,7 @@ describe('the systemd unit', () => {
       encoding: 'utf8',
     });
     assert.match(help, /--config <file>/);
-    assert.deepEqual(valuesOf('ExecReload'), ['kill -HUP $MAINPID']);
+    assert.deepEqual(valuesOf('ExecReload'), ["sh -c 'kill -HUP $$MAINPID'"]);
   });
 
   it('runs without root, writes its own folder alone, and hears the child that speaks for it', () => {

@@ -50,6 +50,11 @@ export function childTopics(prefix: string, device: string, child: string): Chil
   return { state: `${root}/$state`, desired: `${root}/desired`, reported: `${root}/reported` };
 }
 
+/** Where Home Assistant's button for its model ends up. */
+export function childInstallTopic(prefix: string, device: string, child: string): string {
+  return `${prefix}/${device}/children/${child}/cmd/install`;
+}
+
 /** Of one model of a device that keeps several. */
 export function modelTopics(prefix: string, device: string, model: string): UnitTopics {
   const { desired, reported } = deviceTopics(prefix, device);

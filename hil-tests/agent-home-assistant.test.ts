@@ -17,10 +17,12 @@ const INSTALL = 'mallorn/v1/gw-1/cmd/install';
 
 /** The page's table of configuration variables, and those of MQTT discovery. */
 const FIELDS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  availability_mode: (value) => ['all', 'any', 'latest'].includes(value as string),
   availability: (value) => Array.isArray(value) && value.every(isAvailability),
   command_topic: isTopic,
   device: isDevice,
   entity_category: (value) => value === 'config' || value === 'diagnostic',
+  json_attributes_template: isText,
   json_attributes_topic: isTopic,
   name: isText,
   origin: (value) => isText((value as { name?: unknown }).name),
@@ -45,9 +47,10 @@ function isAvailability(value: unknown): boolean {
   return isTopic(topic) && isText(value_template) && Object.keys(rest).length === 0;
 }
 
+/** A gateway has a version of its software, what is behind one says of which. */
 function isDevice(value: unknown): boolean {
-  const { identifiers, name, manufacturer, model, sw_version, ...rest } = value as Record<string, unknown>;
-  const isKnown = [name, manufacturer, model, sw_version].every(isText);
+  const { identifiers, name, manufacturer, model, sw_version, via_device, ...rest } = value as Record<string, unknown>;
+  const isKnown = [name, manufacturer, model, sw_version ?? via_device].every(isText);
   return isKnown && Array.isArray(identifiers) && identifiers.every(isText) && Object.keys(rest).length === 0;
 }
 
@@ -89,6 +92,40 @@ if (!playAgentRole()) {
       for (const field of ['installed_version', 'latest_version', 'in_progress', 'update_percentage']) {
         assert.ok(String(document['value_template']).includes(field), field);
       }
+    });
+
+    it('finds a microcontroller behind it as a device of its own, reached via the gateway, with a button of its own', async () => {
+      const children = [{ name: 'camera', port: 'tcp://127.0.0.1:9', model: { name: 'kws' } }];
+      await start({ homeAssistant: {}, children });
+      const documentOf = (topic: string) => JSON.parse(rig.broker.payloadOf(topic) ?? '{}') as Record<string, unknown>;
+      const own = documentOf(CONFIG_TOPIC) as { device: { identifiers: string[] } };
+      const child = documentOf('homeassistant/update/mallorn_gw-1/camera/config');
+      assertValid(child);
+      assert.equal(child['state_topic'], 'mallorn/v1/gw-1/children/camera/reported');
+      const { via_device: via, identifiers } = child['device'] as { via_device: string; identifiers: string[] };
+      assert.deepEqual([via], own.device.identifiers);
+      assert.notEqual(identifiers[0], via);
+      const topics = (child['availability'] as { topic: string }[]).map(({ topic }) => topic);
+      assert.deepEqual(topics, [TOPICS.state, 'mallorn/v1/gw-1/children/camera/$state']);
+      assert.equal(child['availability_mode'], 'all');
+      await press('mallorn/v1/gw-1/children/camera/cmd/install');
+      while (!rig.log.some((line) => line.includes('"camera/kws"') && line.includes('asked by'))) await delay(5);
+    });
+
+    it('its install button is consent also where it is pressed as soon as the new version is shown', async () => {
+      await start({ homeAssistant: {}, consent: ['download', 'activate'] });
+      const document = await rig.publishFiles([OLD], NEW);
+      const client = await connectAsync(rig.broker.url);
+      await client.subscribeAsync(TOPICS.reported, { qos: 1 });
+      // As an automation does.
+      client.on('message', (_, payload) => {
+        const { status, latest_version: latest } = JSON.parse(payload.toString());
+        if (status === 'choosing' && latest === '2.0') client.publish(INSTALL, 'install', { qos: 1 });
+      });
+      await rig.wish(document);
+      await rig.reported('up_to_date');
+      await client.endAsync();
+      assert.deepEqual(rig.activeModel(), NEW);
     });
 
     it('its install button gives another attempt at what was given up; other payloads and retained ones do not', async () => {

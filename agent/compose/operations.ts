@@ -17,7 +17,7 @@ import { MetricsServer } from '../operations/metrics-server.js';
 import type { AgentStatus, OperatedAgent, OperatedUnit, SlotStatus, UnitStatus } from '../operations/operated.js';
 import { type HistoryEntry, UpdateHistory } from '../operations/update-history.js';
 import { redactText } from '../redact.js';
-import { deviceTopics, installTopic } from '../topics.js';
+import { childInstallTopic, deviceTopics, installTopic } from '../topics.js';
 import type { Unit, UnitSlots } from '../unit.js';
 
 export interface OperationsOptions {
@@ -86,15 +86,16 @@ export class Operations implements OperatedAgent {
   /** What the link says and hears for Home Assistant. Documents of an earlier configuration are taken back. */
   get linkParts(): Pick<LinkOptions, 'announcements' | 'onAnnounced' | 'commands'> {
     const { config, agentVersion } = this.options;
-    const { homeAssistant, device, topicPrefix, models } = config;
+    const { homeAssistant, device, topicPrefix } = config;
     const announcements = new Map<string, unknown>(this.announcedBefore.map((topic) => [topic, null]));
     const commands = new Map<string, (payload: Uint8Array) => void>();
     if (homeAssistant !== undefined) {
-      for (const unit of this.options.units().filter(({ child }) => child === null)) {
-        const { name } = unit;
-        const install = installTopic(topicPrefix, device, models === undefined ? null : name);
+      for (const unit of this.options.units()) {
+        const { model } = unit.runtime.reported();
+        const install = installTopicOf(unit, config);
         const topics = { reported: unit.topics.reported, state: deviceTopics(topicPrefix, device).state, install };
-        const { topic, document } = discoveryOf({ ...homeAssistant, device, model: name, agentVersion, topics });
+        const child = unit.presence === undefined ? {} : { child: { name: unit.name, state: unit.presence.topic } };
+        const { topic, document } = discoveryOf({ ...homeAssistant, device, model, agentVersion, topics, ...child });
         announcements.set(topic, document);
         commands.set(install, (payload) => this.install(unit, payload));
       }
@@ -145,8 +146,8 @@ export class Operations implements OperatedAgent {
   private install(unit: Unit, payload: Uint8Array): void {
     const isInstall = Buffer.from(payload).toString('utf8') === INSTALL_PAYLOAD;
     // Whether it costs a whole model the button does not say.
-    const done = isInstall && (consents(unit, []) || retries(unit));
-    this.options.log('info', 'asked by Home Assistant', { model: unit.name, done });
+    const done = isInstall && (consents(unit, []) || consentsEarly(unit) || retries(unit));
+    this.options.log('info', 'asked by Home Assistant', { model: unit.label, done });
   }
 
   private async rememberAnnounced(topics: readonly string[]): Promise<void> {
@@ -165,6 +166,11 @@ export class Operations implements OperatedAgent {
       this.options.log('error', `no ${what}`, { error: messageOf(error) });
     }
   }
+}
+
+function installTopicOf({ name, child }: Unit, { topicPrefix, device, models }: AgentConfig): string {
+  if (child !== null) return childInstallTopic(topicPrefix, device, name);
+  return installTopic(topicPrefix, device, models === undefined ? null : name);
 }
 
 function statusOf({ label, runtime, slots }: Unit): UnitStatus {
@@ -198,6 +204,16 @@ function consents({ runtime }: Unit, more: readonly ConsentScope[]): boolean {
   const given: readonly ConsentScope[] = ['download', 'activate', ...more];
   if (asks === undefined || !asks.for.some((scope) => given.includes(scope))) return false;
   runtime.consent({ targetSha256: asks.targetSha256, for: given });
+  return true;
+}
+
+/** A new version is shown before it is known what it asks, and an automation presses in that moment. */
+function consentsEarly({ runtime }: Unit): boolean {
+  const { kind, wish, installed } = runtime.state;
+  if (kind !== 'choosing' || wish.kind !== 'want') return false;
+  const { targetSha256 } = wish.desired;
+  if (targetSha256 === installed?.sha256) return false;
+  runtime.consent({ targetSha256, for: ['download', 'activate'] });
   return true;
 }
 
