@@ -491,17 +491,30 @@ describe('signals', { skip: process.platform === 'win32' && 'has none' }, () => 
     const sizeBytes = 30 << 20;
     writeFileSync(at('old.big'), noise(sizeBytes, 4));
     writeFileSync(at('new.big'), noise(sizeBytes, 5));
-    const before = readdirSync(folder);
-    const child = spawn(process.execPath, [cli, 'create', 'old.big', 'new.big', '-o', 'big.mlrn', '--level', '9'], {
-      cwd: folder,
-    });
-    await tempFileIn(child, before);
-    child.kill('SIGINT');
-    const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
-    assert.deepEqual([code, signal], [null, 'SIGINT']);
-    assert.deepEqual(readdirSync(folder), before);
+    await interrupted('create', 'old.big', 'new.big', '-o', 'big.mlrn', '--level', '9');
+  });
+
+  test('and apply, which works on the thread that hears of it', async () => {
+    // Half a second of decoding.
+    writeFileSync(
+      at('slow'),
+      noise(400_000, 6).map((byte) => byte & 15),
+    );
+    assert.equal((await mallorn('create', '--no-source', 'slow', '-o', 'slow.mlrn', '--neural')).code, 0);
+    await interrupted('apply', '--no-source', 'slow.mlrn', '-o', 'slow.out');
   });
 });
+
+/** Ends a command once it has begun to write. */
+async function interrupted(...args: string[]): Promise<void> {
+  const before = readdirSync(folder);
+  const child = spawn(process.execPath, [cli, ...args], { cwd: folder });
+  await tempFileIn(child, before);
+  child.kill('SIGINT');
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  assert.deepEqual([code, signal], [null, 'SIGINT']);
+  assert.deepEqual(readdirSync(folder), before);
+}
 
 /** Until the child has begun to write. */
 async function tempFileIn(child: ChildProcess, before: readonly string[]): Promise<void> {

@@ -21,6 +21,7 @@ import { IoError } from '../core/errors.js';
 import { TempOutput, withTempOutput, writeFileAtomic } from '../targets/node/atomic-file.js';
 import { FileFlash } from '../targets/node/file-flash.js';
 import { FileSource } from '../targets/node/file-source.js';
+import { readRange } from './contracts/byte-source-contract.js';
 import { readBack } from './contracts/flash-contract.js';
 import { patternBytes } from './contracts/test-bytes.js';
 import { type KillKind, runKilled } from './killable-fs.js';
@@ -71,6 +72,38 @@ describe('FileSource', () => {
     const source = new FileSource(path);
     truncateSync(path, 50);
     assert.throws(() => source.read(40, new Uint8Array(20)), { name: 'IoError', message: /got 10; the file shrank/ });
+    source.close();
+  });
+
+  test('a read that failed leaves nothing of itself to later ones', () => {
+    const path = join(freshFolder(), 'model');
+    const bytes = patternBytes(100_000);
+    writeFileSync(path, bytes);
+    const source = new FileSource(path);
+    assert.deepEqual(readRange(source, 0, 10), bytes.slice(0, 10));
+    truncateSync(path, 50_000);
+    assert.throws(() => source.read(49_000, new Uint8Array(10)), { message: /the file shrank/ });
+    assert.deepEqual(readRange(source, 0, 10), bytes.slice(0, 10));
+    source.close();
+  });
+
+  test('reads runs of any length at any place of a file larger than it holds', () => {
+    const path = join(freshFolder(), 'model');
+    const bytes = patternBytes(200_000);
+    writeFileSync(path, bytes);
+    const source = new FileSource(path);
+    let at = 1;
+    for (let i = 0; i < 3000; i++) {
+      at = (at * 48271) % 0x7fffffff;
+      const length = [1, 7, 300, 32767, 32768, 70_000][i % 6]!;
+      // Every other read is near the one before.
+      const offset = i % 2 === 0 ? at % (bytes.length - length) : Math.max(0, bytes.length - length - (at % 40_000));
+      assert.deepEqual(
+        readRange(source, offset, length),
+        bytes.slice(offset, offset + length),
+        `${length} at ${offset}`,
+      );
+    }
     source.close();
   });
 

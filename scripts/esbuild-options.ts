@@ -32,7 +32,6 @@ export const nodeBundle: BuildOptions = {
   loader: { '.wasm': 'binary' },
   alias: {
     'zstd-wasm/module': `${zstd}/module.js`,
-    'zstd-wasm/decompress': `${zstd}/simple/decompress_using_dict.js`,
     'zstd-wasm/binary': `${zstd}/zstd.wasm`,
   },
 };

@@ -5,13 +5,18 @@ import { Q8_0_LAYOUT } from './block-layout.js';
 import { CAST_BLOCKS, CAST_F32, CAST_I8, CAST_I32, CAST_LAYOUTS, CAST_Q2_K, CAST_RUN, castRun } from './cast.js';
 import { addDelta, ELEMENT_BYTE, ELEMENT_BYTES } from './elements.js';
 import { type BlockCoder, BlockWalk, PLAIN_CODER } from './requantise.js';
-import { type ChannelPlaces, MAX_PLACE, rescaleFloat, rescaleInt8, rescaleInt32, ZERO_POINTS } from './rescale.js';
+import {
+  type ChannelPlaces,
+  findRatios,
+  MAX_PLACE,
+  rescaleFloat,
+  rescaleInt8,
+  rescaleInt32,
+  ZERO_POINTS,
+} from './rescale.js';
 
 /** Bytes of the longest run on either side, a Q6_K block, as whole words: the least an I/O buffer may have. */
 export const CAST_RUN_BYTES = 212;
-
-/** Elements of int8 from int8 in a run: they have no blocks, and short runs took longer to set up than to predict. */
-const RESCALED_RUN = 128;
 
 export interface CastParameters extends ChannelPlaces {
   /** from << 4 | to. */
@@ -36,9 +41,17 @@ export class CastOp {
   private to = 0;
   private places: ChannelPlaces = NO_SCALES;
   private readonly walk = new BlockWalk(Q8_0_LAYOUT);
-  private readonly predicted = new Uint8Array(CAST_RUN_BYTES);
+  private readonly predicted: Uint8Array;
   /** Of the run that `predict` made last, for int8 from int8. */
-  readonly fractions = new Uint8Array(RESCALED_RUN);
+  readonly fractions: Uint8Array;
+  private readonly ratios: Float32Array;
+
+  /** @param rescaledRun elements of int8 from int8 in a run, a multiple of CAST_RUN: they have no blocks, and short runs take longer to set up than to predict */
+  constructor(rescaledRun: number) {
+    this.predicted = new Uint8Array(Math.max(CAST_RUN_BYTES, rescaledRun));
+    this.fractions = new Uint8Array(rescaledRun);
+    this.ratios = new Float32Array(rescaledRun);
+  }
 
   /** Reads what follows the op's length and shift. Null when the op is sound, else what was expected. */
   read(ops: VarintReader, type: number, targetBytes: number): string | null {
@@ -101,7 +114,7 @@ export class CastOp {
 
   /** Target bytes of one run. */
   get runBytes(): number {
-    return this.from === CAST_I8 ? RESCALED_RUN : runBytes(this.to);
+    return this.from === CAST_I8 ? this.fractions.length : runBytes(this.to);
   }
 
   /** Elements of a block of the new type. */
@@ -180,9 +193,13 @@ export class CastOp {
           ? { bytes: scaleBytes.subarray(0, this.scaleBytes), inner: places.inner, zero: places.zero }
           : null;
       castRun({ from: this.from, to: this.to }, source, bytes, scales, first);
-    } else if (this.to === CAST_I8) rescaleInt8(source, bytes, places, scaleBytes, first, this.fractions);
-    else if (this.to === CAST_I32) rescaleInt32(source, bytes, places, scaleBytes, first);
-    else rescaleFloat(source, bytes, places, scaleBytes, first);
+      return bytes;
+    }
+    const ratios = this.ratios.subarray(0, this.elements(targetBytes));
+    findRatios(places, scaleBytes, first, ratios);
+    if (this.to === CAST_I8) rescaleInt8(source, bytes, ratios, places, this.fractions);
+    else if (this.to === CAST_I32) rescaleInt32(source, bytes, ratios);
+    else rescaleFloat(source, bytes, ratios);
     return bytes;
   }
 

@@ -103,7 +103,7 @@ export class NeuralRunner {
     learns: 0,
     sparse: 0,
   };
-  private readonly cast = new CastOp();
+  private readonly cast: CastOp;
   private readonly scales: Uint8Array;
   private targetOffset = 0;
   private targetBytes = 0;
@@ -118,6 +118,7 @@ export class NeuralRunner {
     this.source = source;
     this.sink = sink;
     this.io = io;
+    this.cast = new CastOp(io.length / 4);
     this.history = history;
     this.text = { dictionary: history.subarray(0, 0), dictionaryOffset: 0, history, targetBytes: 0 };
     invariant(contexts.byteOffset % 4 === 0, 'contexts begin at a multiple of 4');

@@ -42,13 +42,14 @@ export class OpRunner {
   private done = 0;
   private opSource = 0;
   private opData = 0;
-  private readonly cast = new CastOp();
+  private readonly cast: CastOp;
   private readonly writeTarget = (bytes: Uint8Array): void => this.sink.write(bytes);
 
   constructor({ source, sink, io }: OpRunnerOptions) {
     this.source = source;
     this.sink = sink;
     this.io = io;
+    this.cast = new CastOp(io.length / 4);
   }
 
   /**
@@ -75,22 +76,24 @@ export class OpRunner {
   }
 
   /**
-   * Produces up to `io.length` target bytes.
+   * Produces up to `io.length` target bytes: ops as long as whole ones fit, since giving back control after each took longer
+   * than running it where they are short.
    * @returns true when the segment is complete
    */
   step(): boolean {
-    if (this.done === this.opBytes) {
-      if (this.unclaimed === 0) {
-        this.finish();
-        return true;
+    for (let room = this.io.length; ; ) {
+      if (this.done === this.opBytes) {
+        if (this.unclaimed === 0) {
+          this.finish();
+          return true;
+        }
+        this.nextOp();
       }
-      this.nextOp();
+      if (room < this.io.length && this.opBytes - this.done > room) return false;
+      const run = this.kind === OP_CAST ? this.castRun() : this.plainRun();
+      this.done += run;
+      room -= run;
     }
-    const run = this.kind === OP_CAST ? this.castRun() : this.plainRun();
-    this.done += run;
-    if (this.done < this.opBytes || this.unclaimed > 0) return false;
-    this.finish();
-    return true;
   }
 
   /** A run of any op but CAST; returns its bytes. */

@@ -46,80 +46,92 @@ export function zeroPointOf(zero: number): number {
   return (zero << 24) >> 24;
 }
 
-/** Largest of the numbers above, so that an element's place stays within 31 bits. */
+/** Largest of the numbers above, so that an element's place stays within 31 bits and its divisions are of whole numbers. */
 export const MAX_PLACE = 2 ** 30;
 
-const ratio = new Float32Array(1);
-const ratioBits = new Int32Array(ratio.buffer);
 const single = new Float32Array(1);
 const singleBits = new Int32Array(single.buffer);
 
+function ratioAt(ratios: Uint8Array, index: number): number {
+  singleBits[0] = readI32(ratios, 4 * index);
+  return single[0]!;
+}
+
 /**
- * The ratio of one element, binary32: of both lists the product. What no product makes sense with (0, infinite, NaN) is 1.
- * Places stay within 31 bits, so that their divisions are of whole numbers.
+ * The ratios of elements from `first` on, as many as `into` holds: binary32, of both lists the product. What no product makes sense
+ * with (0, infinite, NaN) is 1. Goes from place to place: finding each by division took as long as all else.
  * @param ratios little-endian binary32, the first list and the second
  */
-function ratioOf(places: ChannelPlaces, ratios: Uint8Array, element: number): number {
-  const { scaleCount, inner, group, outer, crossCount, crossInner } = places;
-  const channel = (((element / outer) | 0) * group + (((element / inner) | 0) % group)) % scaleCount;
-  ratioBits[0] = readI32(ratios, 4 * channel);
-  if (crossCount > 0) {
-    const first = ratio[0]!;
-    ratioBits[0] = readI32(ratios, 4 * (scaleCount + (((element / crossInner) | 0) % crossCount)));
-    ratio[0] = first * ratio[0]!;
+export function findRatios(
+  { scaleCount, inner, group, outer, crossCount, crossInner }: ChannelPlaces,
+  ratios: Uint8Array,
+  first: number,
+  into: Float32Array,
+): void {
+  let inGroup = ((first / inner) | 0) % group;
+  // Of the stretch the remainder: the product could otherwise be past what a double holds.
+  let channels = ((((first / outer) | 0) % scaleCount) * group) % scaleCount;
+  let cross = crossCount > 0 ? ((first / crossInner) | 0) % crossCount : 0;
+  let crossRatio = crossCount > 0 ? ratioAt(ratios, scaleCount + cross) : 1;
+  let innerLeft = inner - (first % inner);
+  let outerLeft = outer - (first % outer);
+  let crossLeft = crossInner - (first % crossInner);
+  for (let i = 0; i < into.length; i++) {
+    into[i] = ratioAt(ratios, (channels + inGroup) % scaleCount) * crossRatio;
+    const value = into[i]!;
+    // What is no finite number minus itself is none.
+    if (value === 0 || value - value !== 0) into[i] = 1;
+    if (--innerLeft === 0) {
+      innerLeft = inner;
+      if (++inGroup === group) inGroup = 0;
+    }
+    if (--outerLeft === 0) {
+      outerLeft = outer;
+      channels = (channels + group) % scaleCount;
+    }
+    if (crossCount > 0 && --crossLeft === 0) {
+      crossLeft = crossInner;
+      if (++cross === crossCount) cross = 0;
+      crossRatio = ratioAt(ratios, scaleCount + cross);
+    }
   }
-  const value = ratio[0]!;
-  // What is no finite number minus itself is none.
-  return value === 0 || value - value !== 0 ? 1 : value;
 }
 
 /** @param fractions receives, for each element, where between two roundings the product lay: 0 just above the lower one */
 export function rescaleInt8(
   source: Uint8Array,
   target: Uint8Array,
-  places: ChannelPlaces,
-  ratios: Uint8Array,
-  first: number,
+  ratios: Float32Array,
+  { zero, oldZero }: ChannelPlaces,
   fractions: Uint8Array,
 ): void {
-  const { zero, oldZero } = places;
-  const [flip, oldFlip] = [flipOf(zero), flipOf(oldZero)];
-  const [zeroPoint, oldZeroPoint] = [zeroPointOf(zero), zeroPointOf(oldZero)];
+  const flip = flipOf(zero);
+  const oldFlip = flipOf(oldZero);
+  const zeroPoint = zeroPointOf(zero);
+  const oldZeroPoint = zeroPointOf(oldZero);
   for (let i = 0; i < target.length; i++) {
     const old = (((source[i]! ^ oldFlip) << 24) >> 24) - oldZeroPoint;
-    const value = old * ratioOf(places, ratios, first + i) + 0.5;
+    const value = old * ratios[i]! + 0.5;
     const rounded = Math.floor(value);
     fractions[i] = (value - rounded) * FRACTIONS;
     target[i] = Math.max(-128, Math.min(127, rounded + zeroPoint)) ^ flip;
   }
 }
 
-export function rescaleInt32(
-  source: Uint8Array,
-  target: Uint8Array,
-  places: ChannelPlaces,
-  ratios: Uint8Array,
-  first: number,
-): void {
+export function rescaleInt32(source: Uint8Array, target: Uint8Array, ratios: Float32Array): void {
   for (let i = 0; 4 * i < target.length; i++) {
-    const value = Math.floor(readI32(source, 4 * i) * ratioOf(places, ratios, first + i) + 0.5);
+    const value = Math.floor(readI32(source, 4 * i) * ratios[i]! + 0.5);
     writeU32(target, 4 * i, Math.max(-0x80000000, Math.min(0x7fffffff, value)));
   }
 }
 
 /** A NaN's bits stay as they are. */
-export function rescaleFloat(
-  source: Uint8Array,
-  target: Uint8Array,
-  places: ChannelPlaces,
-  ratios: Uint8Array,
-  first: number,
-): void {
+export function rescaleFloat(source: Uint8Array, target: Uint8Array, ratios: Float32Array): void {
   for (let i = 0; 4 * i < target.length; i++) {
     const bits = readI32(source, 4 * i);
     singleBits[0] = bits;
     const isNotANumber = (bits & 0x7fffffff) > 0x7f800000;
-    single[0] = single[0]! * ratioOf(places, ratios, first + i);
+    single[0] = single[0]! * ratios[i]!;
     writeU32(target, 4 * i, isNotANumber ? bits : singleBits[0]!);
   }
 }

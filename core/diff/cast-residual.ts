@@ -24,7 +24,7 @@ export function castTypesOf(cast: CastTypes): number {
   return (cast.from << 4) | cast.to;
 }
 
-const op = new CastOp();
+const op = new CastOp(4096);
 const NO_BYTES = new Uint8Array(0);
 
 function setUp(piece: Op, cast: CastPiece): void {

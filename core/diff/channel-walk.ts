@@ -1,7 +1,6 @@
 /**
  * Which channel each element is of, for elements one after another: (floor(e / outer) group + floor(e / inner) mod group) mod count.
- * It counts along, since divisions for each element took most of the time that fitting ratios takes. (Decoders divide: there the code would cost more
- * of a microcontroller than the time is worth.)
+ * It counts along, since divisions for each element took most of the time that fitting ratios takes.
  */
 export class ChannelWalk {
   /** Of the element that the walk is at. */

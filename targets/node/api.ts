@@ -15,7 +15,7 @@ import type {
   PatchStats,
   VerifyOptions,
 } from './api-types.js';
-import type { WireVerdict } from './call-protocol.js';
+import type { callHere } from './call-here.js';
 import { callWorker, throwIfAborted } from './call-worker.js';
 import {
   checkCreateOptions,
@@ -27,7 +27,7 @@ import {
 } from './check-options.js';
 import { buffersOf, copyInputs } from './copy-input.js';
 import { createInWorker } from './create-in-worker.js';
-import { reviveMallornError } from './error-wire.js';
+import { reviveMallornError, type WireVerdict } from './error-wire.js';
 import { fingerprintInput } from './fingerprint.js';
 import { PatchVerification } from './patch-verification.js';
 
@@ -60,12 +60,23 @@ export async function applyPatch(
   output: string,
   options: ApplyOptions = {},
 ): Promise<PatchVerification> {
+  return applyPatchBy(callWorker, source, patch, output, options);
+}
+
+/** The same, and where the work is done. */
+export async function applyPatchBy(
+  call: typeof callHere,
+  source: Input | null,
+  patch: Input,
+  output: string,
+  options: ApplyOptions,
+): Promise<PatchVerification> {
   if (source !== null) requireInput('source', source);
   requireInput('patch', patch);
   requirePath('output', output);
   const publicKey = checkPublicKey(options.publicKey);
   const [sourceCopy, patchCopy] = await copyInputs(options, source, patch);
-  const verdict = await callWorker(
+  const verdict = await call(
     {
       operation: 'apply',
       args: { source: sourceCopy, patch: patchCopy, output, publicKey },
@@ -85,11 +96,21 @@ export async function verifyPatch(
   patch: Input,
   options: VerifyOptions = {},
 ): Promise<PatchVerification> {
+  return verifyPatchBy(callWorker, source, patch, options);
+}
+
+/** The same, and where the work is done. */
+export async function verifyPatchBy(
+  call: typeof callHere,
+  source: Input | null,
+  patch: Input,
+  options: VerifyOptions,
+): Promise<PatchVerification> {
   if (source !== null) requireInput('source', source);
   requireInput('patch', patch);
   const publicKey = checkPublicKey(options.publicKey);
   const [sourceCopy, patchCopy] = await copyInputs(options, source, patch);
-  const verdict = await callWorker(
+  const verdict = await call(
     {
       operation: 'verify',
       args: { source: sourceCopy, patch: patchCopy, publicKey },

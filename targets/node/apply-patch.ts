@@ -1,4 +1,4 @@
-/** `applyPatch` as it runs in a worker thread: decodes into a temporary file that becomes the output once all of it is right. */
+/** `applyPatch` as it runs in any thread: decodes into a temporary file that becomes the output once all of it is right. */
 
 import { FlashTarget } from '../../core/apply/flash-target.js';
 import type { TargetSink } from '../../core/apply/target-sink.js';
@@ -6,11 +6,12 @@ import { invariant } from '../../core/errors.js';
 import type { PatchHeader } from '../../core/patch/header.js';
 import type { Input } from './api-types.js';
 import { TempOutput } from './atomic-file.js';
-import { checkPatch } from './check-patch.js';
+import { checkSteps } from './check-patch.js';
 import { FileFlash } from './file-flash.js';
 import { NodeHasher } from './hashing.js';
-import { refuseOutputOverInput, withInput, withOptionalInput } from './inputs.js';
+import { refuseOutputOverInput, withInputs } from './inputs.js';
 import type { VerificationParts } from './patch-verification.js';
+import { finish, type Steps } from './steps.js';
 import type { Task } from './task.js';
 
 export interface ApplyArguments {
@@ -23,16 +24,20 @@ export interface ApplyArguments {
 /** Writes of the size of the patch's own buffer, 256 bytes in the mcu profile, would each be a system call. */
 const WRITE_BYTES = 65536;
 
-/** @throws every failure that verifyPatch would report; there is then no output */
-export function applyPatch({ output, publicKey, ...inputs }: ApplyArguments, task: Task): VerificationParts {
-  refuseOutputOverInput(output, [inputs.source, inputs.patch]);
+/** Where blocking harms nobody. @throws every failure that verifyPatch would report; there is then no output */
+export function applyPatch(args: ApplyArguments, task: Task): VerificationParts {
+  return finish(applySteps(args, task));
+}
+
+/** The same a bounded amount of work at a time. */
+export function* applySteps(args: ApplyArguments, task: Task): Steps<VerificationParts> {
+  const { output, publicKey } = args;
+  refuseOutputOverInput(output, [args.source, args.patch]);
   const place = new OutputPlace(output);
   try {
-    const verdict = withOptionalInput(inputs.source, (source) =>
-      withInput(inputs.patch, (patch) => {
-        const target = (header: PatchHeader) => place.open(header);
-        return checkPatch({ source, patch, publicKey, target, phase: 'applying' }, task);
-      }),
+    const target = (header: PatchHeader) => place.open(header);
+    const verdict = yield* withInputs(args.source, args.patch, (source, patch) =>
+      checkSteps({ source, patch, publicKey, target, phase: 'applying' }, task),
     );
     if (verdict.error !== null) throw verdict.error;
     task.throwIfAborted();

@@ -3,13 +3,9 @@
 import type { Input, PatchExplanation, PatchInfo, Progress } from './api-types.js';
 import type { ApplyArguments } from './apply-patch.js';
 import type { CreateArguments, CreateResult } from './create-patch.js';
-import type { WireError } from './error-wire.js';
-import type { VerificationParts } from './patch-verification.js';
+import type { WireError, WireVerdict } from './error-wire.js';
 import type { SignArguments } from './sign-patch.js';
 import type { VerifyArguments } from './verify-patch.js';
-
-/** Verdicts cross with their error in wire form: a structured clone forgets an error's class and code. */
-export type WireVerdict = Omit<VerificationParts, 'error'> & { readonly error: WireError | null };
 
 export interface Operations {
   create: { args: CreateArguments; result: CreateResult };

@@ -21,9 +21,10 @@ import { requireSignature } from '../../core/patch/signatures.js';
 import type { ByteSource } from '../../core/ports.js';
 import { frameChainFault } from './frame-chain.js';
 import { NodeHasher, NodeSignatureVerifier } from './hashing.js';
-import { hashInput, type Preamble, readPreamble } from './inputs.js';
+import { hashSteps, type Preamble, readPreamble } from './inputs.js';
 import type { VerificationParts } from './patch-verification.js';
-import { ALL_DECODERS, createApplier, feedWholePatch, OPEN_POLICY } from './run-applier.js';
+import { ALL_DECODERS, createApplier, feedSteps, OPEN_POLICY } from './run-applier.js';
+import { finish, type Steps } from './steps.js';
 import type { Task } from './task.js';
 
 export interface PatchCheck {
@@ -36,11 +37,16 @@ export interface PatchCheck {
   readonly phase: 'applying' | 'verifying';
 }
 
+/** Where blocking harms nobody. */
+export function checkPatch(check: PatchCheck, task: Task): VerificationParts {
+  return finish(checkSteps(check, task));
+}
+
 /**
  * With a wrong source there is nothing to decode; the frame chain is then checked alone.
  * @throws InvalidPatch for an unreadable header, IoError, Aborted; MallornError VERIFY_UNAVAILABLE
  */
-export function checkPatch(check: PatchCheck, task: Task): VerificationParts {
+export function* checkSteps(check: PatchCheck, task: Task): Steps<VerificationParts> {
   const preamble = readPreamble(check.patch);
   const verdict = {
     sourceValid: false,
@@ -55,11 +61,11 @@ export function checkPatch(check: PatchCheck, task: Task): VerificationParts {
     verdict.signatureValid = checkSignature(preamble, check.publicKey);
     // The base has a check of its own, in its own place in the order.
     checkPolicy(preamble.header, OPEN_POLICY, check.source ?? NO_SOURCE, ALL_DECODERS, check.publicKey !== null);
-    checkSource(preamble.header, check.source, task);
+    yield* checkSource(preamble.header, check.source, task);
     verdict.sourceValid = true;
     const trustedKeys = check.publicKey === null ? [] : [check.publicKey];
     applier = createApplier({ source: check.source, target: check.target, trustedKeys, sourceVerified: true });
-    feedWholePatch(applier, check.patch, check.phase, task);
+    yield* feedSteps(applier, check.patch, check.phase, task);
     verdict.patchValid = true;
     verdict.actualTarget = applier.actualTarget.slice();
   } catch (error) {
@@ -81,7 +87,7 @@ function checkSignature({ headerBytes, signatures }: Preamble, publicKey: Uint8A
   return true;
 }
 
-function checkSource(header: PatchHeader, source: ByteSource | null, task: Task): void {
+function* checkSource(header: PatchHeader, source: ByteSource | null, task: Task): Steps<void> {
   if (source === null) {
     if (header.standalone) return;
     throw new SourceHashMismatch('base model: the patch was made from one, expected it, got none');
@@ -90,7 +96,7 @@ function checkSource(header: PatchHeader, source: ByteSource | null, task: Task)
   if (source.size !== header.sourceSize) {
     throw new SourceHashMismatch(`base model: expected ${header.sourceSize} bytes, got ${source.size}`);
   }
-  const actual = hashInput(source, task);
+  const actual = yield* hashSteps(source, task);
   if (!equalBytes(actual, header.sourceHash)) {
     throw new SourceHashMismatch(`base model: expected SHA-256 ${toHex(header.sourceHash)}, got ${toHex(actual)}`);
   }

@@ -9,6 +9,7 @@ import {
   SourceHashMismatch,
   TargetHashMismatch,
 } from '../../core/errors.js';
+import type { VerificationParts } from './patch-verification.js';
 
 export interface WireError {
   readonly name: string;
@@ -18,6 +19,13 @@ export interface WireError {
   /** Of the worker: where the trouble is, which the caller's own stack cannot say. */
   readonly stack: string;
   readonly cause: WireError | null;
+}
+
+/** Verdicts cross with their error in wire form. */
+export type WireVerdict = Omit<VerificationParts, 'error'> & { readonly error: WireError | null };
+
+export function packVerdict({ error, ...parts }: VerificationParts): WireVerdict {
+  return { ...parts, error: error === null ? null : packError(error) };
 }
 
 export function packError(error: unknown): WireError {

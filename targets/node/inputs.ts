@@ -11,7 +11,28 @@ import type { Input } from './api-types.js';
 import { FileSource } from './file-source.js';
 import { NodeHasher } from './hashing.js';
 import { isSystemError } from './io-error.js';
+import { finish, type Steps } from './steps.js';
 import type { Task } from './task.js';
+
+/** Runs `work` on the opened inputs, of which the base may be absent, and closes them. @throws IoError */
+export function* withInputs<T>(
+  source: Input | null,
+  patch: Input,
+  work: (source: ByteSource | null, patch: ByteSource) => Steps<T>,
+): Steps<T> {
+  const opened: FileSource[] = [];
+  const open = (input: Input): ByteSource => {
+    if (typeof input !== 'string') return new MemorySource(input);
+    const file = new FileSource(input);
+    opened.push(file);
+    return file;
+  };
+  try {
+    return yield* work(source === null ? null : open(source), open(patch));
+  } finally {
+    for (const file of opened) file.close();
+  }
+}
 
 /** Runs `work` on the opened input and closes it. @throws IoError */
 export function withInput<T>(input: Input, work: (source: ByteSource) => T): T {
@@ -79,26 +100,31 @@ export function readPreamble(patch: ByteSource): Preamble {
 
 const CHUNK_BYTES = 1 << 16;
 
-/** Calls `use` with the input's bytes from `start` on, in order. */
-export function forEachChunk(input: ByteSource, use: (chunk: Uint8Array) => void, start = 0): void {
-  const chunk = new Uint8Array(CHUNK_BYTES);
-  for (let at = start; at < input.size; at += chunk.length) {
+/** The input's bytes in order, each chunk valid until the next. */
+export function* chunksOf(input: ByteSource): Generator<Uint8Array, void, void> {
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, input.size));
+  for (let at = 0; at < input.size; at += chunk.length) {
     const run = chunk.subarray(0, Math.min(chunk.length, input.size - at));
     input.read(at, run);
-    use(run);
+    yield run;
   }
 }
 
 /** SHA-256 of a whole input, 32 bytes. */
 export function hashInput(input: ByteSource, task: Task): Uint8Array {
+  return finish(hashSteps(input, task));
+}
+
+export function* hashSteps(input: ByteSource, task: Task): Steps<Uint8Array> {
   const hasher = new NodeHasher();
   const digest = new Uint8Array(32);
   let done = 0;
-  forEachChunk(input, (chunk) => {
+  for (const chunk of chunksOf(input)) {
     hasher.update(chunk);
     done += chunk.length;
     task.checkpoint('hashing', done, input.size);
-  });
+    yield;
+  }
   hasher.digest(digest);
   invariant(done === input.size, 'the input was read whole');
   return digest;

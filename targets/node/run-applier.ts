@@ -7,7 +7,8 @@ import { invariant } from '../../core/errors.js';
 import { DEFAULT_MAX_BUFFER_BYTES, MAX_FILE_BYTES } from '../../core/limits.js';
 import type { ByteSource } from '../../core/ports.js';
 import { NodeHasher, NodeSignatureVerifier } from './hashing.js';
-import { forEachChunk } from './inputs.js';
+import { chunksOf } from './inputs.js';
+import { finish, type Steps } from './steps.js';
 import type { Task } from './task.js';
 import { createDecompressor } from './zstd-decompressor.js';
 
@@ -37,13 +38,20 @@ export function createApplier(options: WholePatchOptions): Applier {
 }
 
 /** @throws what Applier throws; TRUNCATED and TRAILING_BYTES included */
-export function feedWholePatch(applier: Applier, patch: ByteSource, phase: 'applying' | 'verifying', task: Task): void {
-  forEachChunk(patch, (chunk) => pushAll(applier, chunk, phase, task));
-  pushAll(applier, new Uint8Array(0), phase, task);
+export function feedWholePatch(applier: Applier, patch: ByteSource, phase: Phase, task: Task): void {
+  finish(feedSteps(applier, patch, phase, task));
+}
+
+type Phase = 'applying' | 'verifying';
+
+/** The same a bounded amount of work at a time. */
+export function* feedSteps(applier: Applier, patch: ByteSource, phase: Phase, task: Task): Steps<void> {
+  for (const chunk of chunksOf(patch)) yield* pushAll(applier, chunk, phase, task);
+  yield* pushAll(applier, new Uint8Array(0), phase, task);
   applier.end();
 }
 
-function pushAll(applier: Applier, chunk: Uint8Array, phase: 'applying' | 'verifying', task: Task): void {
+function* pushAll(applier: Applier, chunk: Uint8Array, phase: Phase, task: Task): Steps<void> {
   let rest = chunk;
   for (;;) {
     const result = applier.push(rest);
@@ -51,5 +59,6 @@ function pushAll(applier: Applier, chunk: Uint8Array, phase: 'applying' | 'verif
     rest = rest.subarray(result.consumed);
     if (applier.header !== null) task.checkpoint(phase, applier.targetOffset, applier.header.targetSize);
     if (result.kind !== 'busy' && rest.length === 0) return;
+    yield;
   }
 }

@@ -8,13 +8,11 @@ import {
   type CallWorkerData,
   type OperationName,
   type Operations,
-  type WireVerdict,
 } from './call-protocol.js';
 import { createPatch } from './create-patch.js';
-import { packError } from './error-wire.js';
+import { packError, packVerdict } from './error-wire.js';
 import { explainPatch } from './explain-patch.js';
 import { patchInfo } from './patch-info.js';
-import type { VerificationParts } from './patch-verification.js';
 import { signPatch } from './sign-patch.js';
 import { Aborted, Task } from './task.js';
 import { verifyPatch } from './verify-patch.js';
@@ -57,8 +55,4 @@ async function answer(
   } catch (error) {
     send(error instanceof Aborted ? { kind: 'aborted' } : { kind: 'error', error: packError(error) });
   }
-}
-
-function packVerdict({ error, ...parts }: VerificationParts): WireVerdict {
-  return { ...parts, error: error === null ? null : packError(error) };
 }

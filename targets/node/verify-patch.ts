@@ -1,11 +1,12 @@
-/** `verifyPatch` as it runs in a worker thread: decodes into a hash and keeps nothing. */
+/** `verifyPatch` as it runs in any thread: decodes into a hash and keeps nothing. */
 
 import { DigestTarget } from '../../core/apply/digest-target.js';
 import type { Input } from './api-types.js';
-import { checkPatch } from './check-patch.js';
+import { checkSteps } from './check-patch.js';
 import { NodeHasher } from './hashing.js';
-import { withInput, withOptionalInput } from './inputs.js';
+import { withInputs } from './inputs.js';
 import type { VerificationParts } from './patch-verification.js';
+import { finish, type Steps } from './steps.js';
 import type { Task } from './task.js';
 
 export interface VerifyArguments {
@@ -14,9 +15,15 @@ export interface VerifyArguments {
   readonly publicKey: Uint8Array | null;
 }
 
-export function verifyPatch({ publicKey, ...inputs }: VerifyArguments, task: Task): VerificationParts {
+/** Where blocking harms nobody. */
+export function verifyPatch(args: VerifyArguments, task: Task): VerificationParts {
+  return finish(verifySteps(args, task));
+}
+
+/** The same a bounded amount of work at a time. */
+export function verifySteps({ source, patch, publicKey }: VerifyArguments, task: Task): Steps<VerificationParts> {
   const target = () => new DigestTarget(new NodeHasher());
-  return withOptionalInput(inputs.source, (source) =>
-    withInput(inputs.patch, (patch) => checkPatch({ source, patch, publicKey, target, phase: 'verifying' }, task)),
+  return withInputs(source, patch, (base, bytes) =>
+    checkSteps({ source: base, patch: bytes, publicKey, target, phase: 'verifying' }, task),
   );
 }

@@ -64,7 +64,7 @@ class SegmentReader {
   private readonly source: ByteSource | null;
   private readonly decompressor: Decompressor = createDecompressor();
   private readonly segment: SegmentHeader = emptySegmentHeader();
-  private readonly cast = new CastOp();
+  private readonly cast = new CastOp(0);
   private bodyOffset = 0;
   /** One for all neural segments: class 1 holds megabytes. */
   private runner: NeuralRunner | null = null;

@@ -25,14 +25,19 @@ declare module 'zstd-wasm/module' {
       dictionaryBytes: number,
       level: number,
     ): number;
+    _ZSTD_createDCtx(): number;
+    /** As `_ZSTD_compress_usingDict`; the capacity is not exceeded. */
+    _ZSTD_decompress_usingDict(
+      context: number,
+      output: number,
+      capacity: number,
+      source: number,
+      sourceBytes: number,
+      dictionary: number,
+      dictionaryBytes: number,
+    ): number;
     _ZSTD_isError(result: number): number;
   };
-}
-
-declare module 'zstd-wasm/decompress' {
-  export function createDCtx(): number;
-  /** Throws when the frame does not decode. */
-  export function decompressUsingDict(context: number, frame: Uint8Array, dictionary: Uint8Array): Uint8Array;
 }
 
 declare module 'zstd-wasm/binary' {
