@@ -1,9 +1,10 @@
 /** What a CAST op leaves over: the encoder's side of core/codec/cast-op.ts, over whole pieces. */
 
-import { CAST_BLOCKS, CAST_LAYOUTS, type CastTypes } from '../codec/cast.js';
+import { CAST_BLOCKS, CAST_I8, CAST_LAYOUTS, type CastTypes } from '../codec/cast.js';
 import { CastOp, NO_SCALES } from '../codec/cast-op.js';
 import { type BlockCoder, KNOWING_CODER } from '../codec/requantise.js';
 import type { RunScales } from './cast-scales.js';
+import { rescaleBytes } from './rescale-bytes.js';
 import { scratchBytes } from './scratch.js';
 import { takeDelta } from './take-delta.js';
 
@@ -42,7 +43,7 @@ export function takeResidual(
 ): void {
   setUp(piece, cast);
   if (op.isRequantised) op.codeBlocks(source, target, KNOWING_CODER, planes);
-  else takeDelta(piece.type, predictCast(piece, cast, source).bytes, target, planes);
+  else takeDelta(piece.type, predictCast(piece, cast, source, { wantsFractions: false }).bytes, target, planes);
 }
 
 /** Whether the piece's blocks are coded number by number: see BlockWalk. */
@@ -78,12 +79,22 @@ const fractionScratch = scratchBytes();
 
 /**
  * What a cast that predicts bytes makes of the piece's source; views, valid until the next call.
- * @param done target bytes of the op before, whole runs
+ * @param options.done target bytes of the op before, whole runs
+ * @param options.wantsFractions false spares the time
  */
-export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array, done = 0): Predicted {
-  setUp(piece, cast);
+export function predictCast(
+  piece: Op,
+  cast: CastPiece,
+  source: Uint8Array,
+  { done = 0, wantsFractions = true } = {},
+): Predicted {
   const bytes = bytesScratch.take(piece.length);
-  const fractions = op.hasFractions ? fractionScratch.take(piece.length) : null;
+  if (cast.from === CAST_I8 && cast.to === CAST_I8 && cast.scales !== null) {
+    const fractions = wantsFractions ? fractionScratch.take(piece.length) : null;
+    rescaleBytes(cast.scales, source, bytes, done, fractions);
+    return { bytes, fractions };
+  }
+  setUp(piece, cast);
   const run = op.runBytes;
   const runSource = op.sourceBytes(run);
   for (let at = 0, read = 0; at < bytes.length; at += run, read += runSource) {
@@ -92,7 +103,6 @@ export function predictCast(piece: Op, cast: CastPiece, source: Uint8Array, done
       op.predict(source.subarray(read, read + runSource), length, done + at, cast.scales?.bytes ?? NO_BYTES),
       at,
     );
-    fractions?.set(op.fractions.subarray(0, length), at);
   }
-  return { bytes, fractions };
+  return { bytes, fractions: null };
 }

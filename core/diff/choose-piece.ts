@@ -57,10 +57,11 @@ export function chooseTyped(type: number, source: Uint8Array | null, sourceOffse
   const planes = planesScratch.take(target.length);
   let best = literal(target.length);
   let least = planesCost(target, 1);
-  if (type !== ELEMENT_BYTE) {
+  // Of equals the typed one: the neural codec then knows that these are weights.
+  if (type === ELEMENT_INT8) best = literal(target.length, type);
+  else if (type !== ELEMENT_BYTE) {
     splitPlanes(ELEMENT_BYTES[type]!, target, planes);
     const cost = planesCost(planes, ELEMENT_BYTES[type]!);
-    // Of equals the typed one: the neural codec then knows that these are weights.
     if (cost <= least) {
       least = cost;
       best = literal(target.length, type);
@@ -136,12 +137,22 @@ export function planesCost(planes: Uint8Array, width: number): number {
   return bits;
 }
 
-const counts = new Uint32Array(256);
+/** Four tables, added up: where most bytes are the same, each count would wait for the last. */
+const counts = new Uint32Array(4 * 256);
+const counted = counts.subarray(0, 256);
 
 function entropyBits(bytes: Uint8Array): number {
   counts.fill(0);
-  for (const byte of bytes) counts[byte]!++;
-  return countsBits(counts);
+  const whole = bytes.length & ~3;
+  for (let i = 0; i < whole; i += 4) {
+    counts[bytes[i]!]!++;
+    counts[256 + bytes[i + 1]!]!++;
+    counts[512 + bytes[i + 2]!]!++;
+    counts[768 + bytes[i + 3]!]!++;
+  }
+  for (let i = whole; i < bytes.length; i++) counts[bytes[i]!]!++;
+  for (let i = 0; i < 256; i++) counts[i]! += counts[256 + i]! + counts[512 + i]! + counts[768 + i]!;
+  return countsBits(counted);
 }
 
 /** A table of symbols costs about so many bits each; it decides between candidates on small tensors. */

@@ -239,7 +239,9 @@ function residualBits(pieces: readonly Piece[], { source, target, isNeural }: Re
       const length = Math.min(stretch, end - at);
       const [old, now] = [source.subarray(at, at + length), target.subarray(at, at + length)];
       const predicted =
-        piece.cast === undefined ? null : predictCast({ ...piece, length }, piece.cast, old, at - start);
+        piece.cast === undefined
+          ? null
+          : predictCast({ ...piece, length }, piece.cast, old, { done: at - start, wantsFractions: isNeural });
       if (predicted?.fractions && isNeural) fractions.set(predicted.fractions, seen);
       takeDelta(ELEMENT_INT8, predicted?.bytes ?? old, now, memory.subarray(seen, seen + length));
       seen += length;

@@ -7,7 +7,7 @@
 
 import { flipOf, zeroPointOf } from '../codec/rescale.js';
 import type { ChannelAxis } from './channel-axes.js';
-import { ChannelWalk } from './channel-walk.js';
+import { fillChannels } from './channel-runs.js';
 import { Scratch } from './scratch.js';
 
 /** Stands for values at the ends of the range, which may have been cut off: they would pull the fit. */
@@ -21,7 +21,6 @@ export interface Fit {
   readonly columns: Float32Array | null;
 }
 
-const walk = new ChannelWalk();
 const places = (length: number): Uint16Array => new Uint16Array(length);
 const rowScratch = new Scratch(places);
 const columnScratch = new Scratch(places);
@@ -106,8 +105,7 @@ export function numbersOf(bytes: Uint8Array, zero: number, isMarked: boolean): I
 }
 
 function channels(axis: ChannelAxis, found: Uint16Array, phase: number): Uint16Array {
-  walk.begin(axis.count, axis.inner, axis.group, axis.outer, phase);
-  for (let i = 0; i < found.length; i++, walk.next()) found[i] = walk.channel;
+  fillChannels(axis, phase, found);
   return found;
 }
 
